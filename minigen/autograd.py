@@ -1,0 +1,496 @@
+"""The engine: how an op is declared, the graph that calls record, and the sweep that differentiates it.
+
+What may never live here: any particular op, or anything that knows of a device. An op is declared once,
+
+    @op
+    def multiply(x, y):
+        return np.multiply(x, y)
+    multiply.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)
+
+its forward on raw arrays and under it, for each input, the vector-Jacobian product (VJP) written with ops on
+Tensors, so that gradients can be differentiated again, to any order. A VJP asks for what it needs by name:
+`g` (the output's gradient), `out`, any input or parameter, or `<input>_shape`; only what is named is kept.
+"""
+
+import copy
+import heapq
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
+from typing import Any
+
+from minigen import backend
+from minigen.tensor import Node, Tensor
+
+REGISTRY: dict[str, Any] = {}  # every declared op and composed function, by name
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+_ids = itertools.count()  # creation order is a topological order of any graph
+
+
+class set_grad_enabled:
+    """Context manager and decorator: record the graph inside, or not."""
+
+    def __init__(self, enabled: bool):
+        self.enabled = enabled
+
+    def __enter__(self):
+        self.before, _mode.recording = _mode.recording, self.enabled
+
+    def __exit__(self, *error):
+        _mode.recording = self.before
+
+    def __call__(self, fn):
+        @wraps(fn)
+        def wrapped(*args, **kwargs):
+            with type(self)(self.enabled):
+                return fn(*args, **kwargs)
+
+        return wrapped
+
+
+def no_grad() -> set_grad_enabled:
+    """Inside, nothing is recorded: `with mg.no_grad(): ...` or `@mg.no_grad()`."""
+    return set_grad_enabled(False)
+
+
+def enable_grad() -> set_grad_enabled:
+    """Inside, the graph is recorded, also within `no_grad`."""
+    return set_grad_enabled(True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether calls are being recorded."""
+    return _mode.recording
+
+
+# ------------------------------------------------------------------------------------ declaration
+
+
+class Op:
+    """A differentiable function of arrays. Made by `@op`; called with Tensors, arrays or numbers.
+
+    The graph it records holds, for each call, the edges to the nodes of its inputs and the values that the VJPs
+    of those inputs name. `sequence` says that the first argument is a list of arrays; `view` that the output
+    may share the input's memory; `linear` which inputs it is linear in (they get an adjoint test).
+    """
+
+    def __init__(
+        self, forward, *, differentiable=True, sequence=False, view=False, linear=(), cases=()
+    ):
+        wraps(forward)(self)
+        parameters = inspect.signature(forward).parameters.values()
+        self.forward, self.name = forward, forward.__name__
+        self.names = tuple(p.name for p in parameters)
+        self.position = {name: i for i, name in enumerate(self.names)}
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self.differentiable, self.sequence, self.view = differentiable, sequence, view
+        self.linear, self.cases = tuple(linear), list(cases)
+        self.rules: list[tuple[tuple[int, ...], Callable, tuple[str, ...]]] = []
+        self._plans: dict[int, list] = {}
+        REGISTRY[self.name] = self
+
+    def vjp(self, **rules: Callable) -> None:
+        """Declare the VJP of each input: `multiply.vjp(x=lambda g, y: g * y, y=...)`."""
+        for name, rule in rules.items():
+            self._add_rule((name,), rule, tuple(inspect.signature(rule).parameters))
+
+    def vjp_together(self, inputs: tuple[str, ...], rule: Callable) -> None:
+        """Declare one VJP that returns the gradients of several inputs at once, as a tuple."""
+        self._add_rule(inputs, rule, tuple(inspect.signature(rule).parameters))
+
+    def vjp_from(self, inputs: tuple[str, ...], composite: Callable) -> None:
+        """Derive the VJPs from `composite`: the same function of the same arguments, made of ops."""
+
+        def rule(g, *args):
+            with enable_grad():
+                fresh = [alias(a) if isinstance(a, Tensor) else a for a in args]
+                out = composite(*fresh)
+            targets = [fresh[self.position[name]] for name in inputs]
+            wanted = [t for t in targets if isinstance(t, Tensor) and t.requires_grad]
+            found = grad(out, wanted, g, create_graph=_mode.recording, allow_unused=True)
+            by_id = {id(t): value for t, value in zip(wanted, found, strict=True)}
+            return tuple(by_id.get(id(t)) for t in targets)
+
+        self._add_rule(inputs, rule, ("g", *self.names))
+
+    def _add_rule(self, inputs, rule, wanted):
+        for name in wanted:
+            if name not in {"g", "out", "i"} and _stem(name, self.names) is None:
+                raise TypeError(f"{self.name}.vjp: no parameter {name!r} among {self.names}")
+        self.rules.append((tuple(self.position[name] for name in inputs), rule, wanted))
+
+    def __call__(self, *args, **static):
+        if static and any(k in self._inputs or isinstance(v, Tensor) for k, v in static.items()):
+            args, static = self._by_position(args, static)
+        tensors = args[0] if self.sequence else args
+        raw = [t.data if isinstance(t, Tensor) else t for t in tensors]
+        try:
+            if self.sequence:
+                out = self.forward(raw, *args[1:], **static)
+            else:
+                out = self.forward(*raw, **static)
+        except TypeError:
+            backend.check_same_device(self.name, raw)
+            raise
+        if _mode.recording and self.differentiable:
+            edges, mask = [], 0  # mask: which inputs hang on the graph
+            for i, t in enumerate(tensors):
+                if isinstance(t, Tensor) and t.node is not None:
+                    edges.append((t.node, t.index))
+                    mask |= 1 << i
+                else:
+                    edges.append(None)
+            if mask:
+                return self._record(edges, mask, args, static, out)
+        if type(out) is tuple:
+            return tuple(map(Tensor, out))
+        return self._share(Tensor(out), tensors)
+
+    def _record(self, edges, mask, args, static, out):
+        """Wrap `out` in Tensors on a new graph node that keeps what the VJPs will ask for."""
+        node = Node(next(_ids), self, edges)
+        if type(out) is tuple:
+            result = results = tuple(Tensor(o, node, i) for i, o in enumerate(out))
+        else:
+            result = self._share(Tensor(out, node), args[0] if self.sequence else args)
+            results = (result,)
+        node.outputs = [(t.data.shape, t.data.dtype) for t in results]
+        saved, guards = node.saved, node.guards
+        for name, parameter, what in self._plans.get(mask) or self._plan(mask):
+            if what == "out":  # its arrays, not the Tensors: those hold the node, a circle
+                saved[name] = [(t.data, t.version) for t in results]
+                guards.extend((name, t.version, t.version[0]) for t in results)
+                continue
+            i = self.position[parameter]
+            if i < len(args):
+                value = args[i]
+            else:
+                value = static[parameter] if parameter in static else self.defaults[parameter]
+            if what is not None:  # the shape or dtype only
+                many = self.sequence and i == 0
+                value = [_trait(v, what) for v in value] if many else _trait(value, what)
+            elif isinstance(value, Tensor):
+                guards.append((name, value.version, value.version[0]))
+            elif self.sequence and i == 0:
+                value = list(value)
+                guards.extend((name, t.version, t.version[0]) for t in value if isinstance(t, Tensor))
+            saved[name] = value
+        return result
+
+    def _plan(self, mask):
+        """What to keep when the inputs in `mask` need gradients: (name, parameter, None | shape | dtype | out)."""
+        plan = {}
+        for positions, _, wanted in self.rules:
+            if self.sequence or any(mask >> p & 1 for p in positions):
+                for name in wanted:
+                    if name == "out":
+                        plan[name] = (name, None, "out")
+                    elif name in self.position:
+                        plan[name] = (name, name, None)
+                    elif name not in ("g", "i"):
+                        plan[name] = (name, _stem(name, self.names), name.rpartition("_")[2])
+        self._plans[mask] = list(plan.values())
+        return self._plans[mask]
+
+    def _share(self, result, tensors):
+        """A view has one version with what it is a view of."""
+        source = tensors[0] if tensors else None
+        if isinstance(source, Tensor) and (
+            result.data is source.data
+            or (self.view and backend.may_share_memory(result.data, source.data))
+        ):
+            result.version = source.version
+        return result
+
+    def _by_position(self, args, static):
+        """The same call with its array inputs, and other Tensors, passed by position."""
+        unknown = [k for k in static if k not in self.position]
+        if unknown:
+            raise TypeError(f"{self.name}: unexpected argument {unknown[0]!r}; has {self.names}")
+        arrays = [k for k, v in static.items() if k in self._inputs or isinstance(v, Tensor)]
+        last = max(self.position[k] for k in arrays)
+        names = self.names[len(args) : last + 1]
+        missing = [n for n in names if n not in static and n not in self.defaults]
+        if missing:
+            raise TypeError(f"{self.name}: argument {missing[0]!r} is missing")
+        filled = [static[n] if n in static else self.defaults[n] for n in names]
+        return (*args, *filled), {k: v for k, v in static.items() if k not in names}
+
+    @cached_property
+    def _inputs(self):
+        return {self.names[p] for positions, *_ in self.rules for p in positions}
+
+    def __repr__(self):
+        return f"<op {self.name}({', '.join(self.names)})>"
+
+
+def op(forward=None, **options):
+    """Declare an op: `@op` or `@op(differentiable=False, linear=("x",), cases=[...])`."""
+    return Op(forward, **options) if forward else lambda fn: Op(fn, **options)
+
+
+def composed(fn=None, *, differentiable=True, cases=()):
+    """Register a function made of other ops, so that the gradient certificate covers it too."""
+    if fn is None:
+        return lambda f: composed(f, differentiable=differentiable, cases=cases)
+    fn.cases, fn.differentiable, fn.linear = list(cases), differentiable, ()
+    REGISTRY[fn.__name__] = fn
+    return fn
+
+
+def _stem(name, names):
+    """The parameter that `name`, `name_shape` or `name_dtype` speaks of (also `_device`), or None."""
+    for suffix in ("", "_shape", "_dtype", "_device"):
+        if name.removesuffix(suffix) in names:
+            return name.removesuffix(suffix)
+    return None
+
+
+def _trait(value, what):
+    return getattr(value, what, ()) if what == "shape" else getattr(value, what, None)
+
+
+@op(view=True, linear=("x",))
+def alias(x):
+    """The same array under a node of its own."""
+    return x
+
+
+alias.vjp(x=lambda g: g)
+
+
+# ---------------------------------------------------------------------------------------- the sweep
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor] | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor, ...]:
+    """The gradients of sum(outputs * grad_outputs) with respect to each input, as a tuple of Tensors.
+
+    `grad_outputs` may be left out for outputs of one element. With `create_graph` the gradients can be
+    differentiated again. An input that the outputs do not depend on raises, or gives None with `allow_unused`.
+    """
+    outputs, inputs = _listed(outputs), _listed(inputs)
+    for i, t in enumerate(inputs):
+        if not isinstance(t, Tensor) or t.node is None:
+            raise ValueError(f"grad: input {i} does not require a gradient (requires_grad=False)")
+    targets = [(t.node, t.index) for t in inputs]
+    found = _sweep(_seeds(outputs, grad_outputs), targets, create_graph)
+    for i, (t, g) in enumerate(zip(inputs, found, strict=True)):
+        if g is None and not allow_unused:
+            raise ValueError(
+                f"grad: the outputs do not depend on input {i} of shape {t.shape};"
+                " pass allow_unused=True to get None for it"
+            )
+    return tuple(found)
+
+
+def backward(outputs: Tensor | Sequence[Tensor], grad_outputs=None) -> None:
+    """Add the gradients of the outputs to the `.grad` of every leaf they depend on."""
+    seeds = _seeds(_listed(outputs), grad_outputs)
+    leaves = [n for n in _reachable([node for (node, _), _ in seeds], -1) if n.op is None]
+    for leaf, g in zip(leaves, _sweep(seeds, [(n, 0) for n in leaves], False), strict=True):
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+
+Tensor.backward = backward
+
+
+def value_and_grad(loss_fn: Callable, model: Any) -> Callable:
+    """A function that returns `(loss, grads)`: the loss and its gradients by the model's parameters.
+
+    `model` is a Module or a sequence of Tensors; `grads` follows the order of `model.parameters()`, with None for
+    a parameter that the loss does not depend on. If `loss_fn` returns a tuple, its first element is differentiated
+    and the tuple comes back, detached.
+    """
+
+    @wraps(loss_fn)
+    def run(*args, **kwargs):
+        parameters = list(model.parameters()) if hasattr(model, "parameters") else list(model)
+        with enable_grad():
+            value = loss_fn(*args, **kwargs)
+        loss = value[0] if isinstance(value, tuple) else value
+        grads = grad(loss, parameters, allow_unused=True)
+        if isinstance(value, tuple):
+            return tuple(v.detach() if isinstance(v, Tensor) else v for v in value), grads
+        return loss.detach(), grads
+
+    return run
+
+
+def checkpoint(fn: Callable, *args: Any) -> Any:
+    """fn(*args), keeping none of its inner arrays: the backward sweep computes them again.
+
+    Gradients also reach what `fn` closes over, such as a module's weights. A Generator among `args` is rewound, so
+    that the second run draws the same numbers; other side effects of `fn` happen twice. `fn` returns one Tensor.
+    """
+    if not _mode.recording:
+        return fn(*args)
+    replay = [copy.copy(a) if hasattr(a, "reserve") else a for a in args]
+    start = next(_ids)
+    trial = fn(*[alias(a) if isinstance(a, Tensor) and a.node is not None else a for a in args])
+    if trial.node is None:
+        return trial
+    outer = []  # nodes older than the call that the result depends on: arguments and closure
+    for node in _reachable([trial.node], -1):
+        for edge in node.edges if node.id > start else ():
+            if edge is not None and edge[0].id < start and edge not in outer:
+                outer.append(edge)
+
+    def rule(g):
+        with enable_grad():
+            again = fn(*[copy.copy(a) if hasattr(a, "reserve") else a for a in replay])
+        found = _sweep([((again.node, again.index), g)], outer, _mode.recording)
+        return tuple(found)
+
+    node = Node(next(_ids), _Recompute(rule, len(outer)), tuple(outer))
+    node.outputs = ((trial.shape, trial.dtype),)
+    node.guards = [("checkpoint", a.version, a.version[0]) for a in args if isinstance(a, Tensor)]
+    return Tensor(trial.data, node)
+
+
+class _Recompute:
+    """Stands where an Op stands in a node of `checkpoint`: one rule for all its edges."""
+
+    sequence, name = False, "checkpoint"
+
+    def __init__(self, rule, n):
+        self.rules = [(tuple(range(n)), rule, ("g",))]
+
+
+def _sweep(seeds, targets, create_graph):
+    """Gradients at `targets`, pairs (node, output index), from `seeds`, pairs ((node, index), gradient)."""
+    oldest = min((node.id for node, _ in targets), default=0)
+    wanted = {node for node, _ in targets}
+    needed = set()  # nodes on a path to a target: no other VJP is worth computing
+    for node in _reachable([node for (node, _), _ in seeds], oldest):
+        if node in wanted or any(e is not None and e[0] in needed for e in node.edges):
+            needed.add(node)
+    grads: dict[Node, list] = {}
+    queue: list[tuple[int, int, Node]] = []
+    results: dict[tuple[Node, int], Tensor] = {}
+
+    def add(node, index, g):
+        slots = grads.get(node)
+        if slots is None:
+            slots = grads[node] = [None] * len(node.outputs)
+            heapq.heappush(queue, (-node.id, id(node), node))
+        slots[index] = g if slots[index] is None else slots[index] + g
+
+    with set_grad_enabled(create_graph):
+        for (node, index), g in seeds:
+            if node in needed:
+                add(node, index, g)
+        while queue:
+            node = heapq.heappop(queue)[2]
+            slots = grads.pop(node)
+            if node in wanted:
+                results.update({(node, i): g for i, g in enumerate(slots) if g is not None})
+            if node.op is not None and any(e is not None and e[0] in needed for e in node.edges):
+                _pull(node, slots, needed, add)
+    return [results.get(target) for target in targets]
+
+
+def _pull(node, slots, needed, add):
+    """Apply a node's VJPs and hand each gradient to the node it belongs to."""
+    for name, version, then in node.guards:
+        if version[0] != then:
+            raise RuntimeError(
+                f"grad: {name!r}, saved by {node.op.name}, was written in place afterwards"
+                f" (version {version[0]}, saved at {then}); write to a copy instead"
+            )
+    if len(slots) == 1:
+        g = slots[0]
+    else:
+        g = tuple(
+            slot if slot is not None else Tensor(backend.zeros(shape, dtype, slots))
+            for slot, (shape, dtype) in zip(slots, node.outputs, strict=True)
+        )
+    values = {"g": g, **node.saved}
+    if "out" in values:
+        out = [Tensor(data, node, i) for i, (data, _) in enumerate(values["out"])]
+        for t, (_, version) in zip(out, values["out"], strict=True):
+            t.version = version
+        values["out"] = out[0] if len(slots) == 1 else tuple(out)
+    for positions, rule, wanted in node.op.rules:
+        if node.op.sequence:
+            positions = range(len(node.edges))
+        for_one = node.op.sequence or len(positions) == 1
+        live = [
+            p
+            for p in positions
+            if p < len(node.edges) and node.edges[p] is not None and node.edges[p][0] in needed
+        ]
+        if not live:
+            continue
+        if for_one:
+            pairs = []
+            for p in live:
+                values["i"] = p
+                pairs.append((p, rule(*[values[name] for name in wanted])))
+        else:
+            found = rule(*[values[name] for name in wanted])
+            pairs = [(p, found[positions.index(p)]) for p in live]
+        for p, value in pairs:
+            if value is not None:
+                parent, index = node.edges[p]
+                add(parent, index, _fit(value, *parent.outputs[index]))
+
+
+def _fit(g, shape, dtype):
+    """Undo broadcasting and promotion: the gradient in its input's shape and dtype."""
+    if g.shape != shape:
+        lead = g.ndim - len(shape)
+        axes = tuple(
+            i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)
+        )
+        g = g.sum(axes, keepdims=True).reshape(shape) if axes else g.reshape(shape)
+    if g.dtype != dtype:
+        g = (g.real if g.dtype.kind == "c" and dtype.kind != "c" else g).astype(dtype)
+    return g
+
+
+def _reachable(roots, oldest):
+    """The nodes that `roots` depend on, no older than `oldest`, in the order of creation."""
+    seen, stack = set(roots), list(roots)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None and edge[0] not in seen and edge[0].id >= oldest:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    return sorted(seen, key=lambda node: node.id)
+
+
+def _seeds(outputs, grad_outputs):
+    """[((node, index), gradient)] of the outputs that hang on a graph."""
+    grads = [None] * len(outputs) if grad_outputs is None else _listed(grad_outputs)
+    seeds = []
+    for i, (t, g) in enumerate(zip(outputs, grads, strict=True)):
+        if t.node is None:
+            raise ValueError(f"grad: output {i} of shape {t.shape} does not depend on any tensor that"
+                             " requires a gradient")
+        if g is None:
+            if t.size != 1:
+                raise ValueError(f"grad: output {i} has shape {t.shape}; give grad_outputs, or a scalar")
+            g = Tensor(backend.like(t.data).ones(t.shape, t.dtype))
+        g = g if isinstance(g, Tensor) else Tensor(g)
+        if g.shape != t.shape:
+            raise ValueError(f"grad: output {i} has shape {t.shape}, its grad_output {g.shape}")
+        seeds.append(((t.node, t.index), g))
+    return seeds
+
+
+def _listed(tensors):
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)

@@ -1,0 +1,281 @@
+"""Tensor: an array, its place in the graph, and its version. Operators and methods are attached by `minigen.ops`.
+
+What may never live here: numerical work (that is `ops`) and devices (that is `backend`).
+
+In-place use. `x += y` and `x[i] = y` write into the array when no gradient is involved, and every view of it sees the
+change. Inside a recorded computation they make a new array instead: the name moves to the result, views taken
+earlier keep the old values. Writing to a leaf that requires a gradient raises unless `no_grad` is on. Each write
+raises the version that all views of one array share; `grad` refuses a graph whose saved arrays have changed since.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minigen import backend
+
+
+class Node:
+    """One call in the graph: its op, where its inputs come from, and the values its VJPs asked for."""
+
+    __slots__ = ("edges", "grad", "guards", "id", "op", "outputs", "saved", "static")
+
+    def __init__(self, id: int, op: Any = None, edges: tuple = ()):
+        self.id, self.op, self.edges = id, op, edges
+        self.saved: dict[str, Any] = {}
+        self.guards: list[tuple[str, list[int], int]] = []
+        self.outputs: tuple = ()
+        self.grad: Tensor | None = None
+
+
+class Tensor:
+    """An n-dimensional array that can be differentiated. Wraps `data` without copying it; see `tensor`."""
+
+    __slots__ = ("__weakref__", "data", "index", "node", "version")
+    __array_ufunc__ = None  # so that ndarray + Tensor is Tensor.__radd__
+    __array_priority__ = 1000
+
+    def __init__(self, data: Any, node: Node | None = None, index: int = 0):
+        self.data = data if type(data) is np.ndarray else backend.as_array(data)
+        self.node, self.index = node, index
+        self.version = [0]
+
+    # what it is ------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def device(self) -> str:
+        return backend.device_of(self.data)
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf:
+            raise ValueError("requires_grad: only a leaf's can be set; use detach()")
+        if value and self.dtype.kind not in "fc":
+            raise TypeError(f"requires_grad: {self.dtype} has no gradient; use a floating dtype")
+        if value and self.node is None:
+            self.node = Node(-1)
+            self.node.outputs = ((self.shape, self.dtype),)
+        elif not value:
+            self.node = None
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.node is None or self.node.op is None
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """What `backward` has accumulated here (leaves only)."""
+        return self.node.grad if self.node is not None else None
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if self.node is None:
+            raise ValueError("grad: this tensor does not require a gradient")
+        self.node.grad = value
+
+    # leaving the library ---------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """The values as a read-only NumPy array: a view on the CPU, a copy from a GPU."""
+        view = backend.to_device(self.data, backend.CPU).view()
+        view.flags.writeable = False
+        return view
+
+    def item(self) -> Any:
+        """The one value as a Python number."""
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        return self.data.tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if copy:
+            return np.array(array, dtype)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__cuda_array_interface__":
+            return self.data.__cuda_array_interface__  # AttributeError for NumPy arrays, as asked
+        raise AttributeError(f"Tensor has no attribute {name!r}")
+
+    # moving and sharing ----------------------------------------------------------------------
+
+    def detach(self) -> "Tensor":
+        """The same memory, outside the graph."""
+        out = Tensor(self.data)
+        out.version = self.version
+        return out
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        index = raw_index(index)
+        if self._functional("x[...] = value", value):
+            self._become(type(self).index_put(self, index, value))
+        else:
+            self.data[index] = raw(value)
+            self.version[0] += 1
+
+    def _inplace(self, symbol: str, method: str, ufunc: Any, other: Any) -> "Tensor":
+        if self._functional(symbol, other):
+            return getattr(self, method)(other)
+        ufunc(self.data, raw(other), out=self.data)
+        self.version[0] += 1
+        return self
+
+    def __iadd__(self, other: Any) -> "Tensor":
+        return self._inplace("+=", "__add__", np.add, other)
+
+    def __isub__(self, other: Any) -> "Tensor":
+        return self._inplace("-=", "__sub__", np.subtract, other)
+
+    def __imul__(self, other: Any) -> "Tensor":
+        return self._inplace("*=", "__mul__", np.multiply, other)
+
+    def __itruediv__(self, other: Any) -> "Tensor":
+        return self._inplace("/=", "__truediv__", np.divide, other)
+
+    def _functional(self, symbol: str, other: Any) -> bool:
+        """Whether a write must make a new array, because a graph is being recorded through it."""
+        from minigen.autograd import is_grad_enabled
+
+        if not is_grad_enabled():
+            return False
+        if self.node is not None and self.node.op is None:
+            raise RuntimeError(
+                f"{symbol}: this leaf of shape {self.shape} requires a gradient and must not be"
+                " written in place; use `with mg.no_grad():`"
+            )
+        return self.node is not None or getattr(other, "requires_grad", False)
+
+    def _become(self, other: "Tensor") -> None:
+        self.version[0] += 1  # graphs that saved the old value must notice
+        self.data, self.node, self.index = other.data, other.node, other.index
+        self.version = other.version
+
+    # Python's protocols ----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __reduce__(self) -> Any:
+        return tensor, (self.numpy(), None, "cpu", self.requires_grad)
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
+        extra = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
+        extra += "" if self.device == "cpu" else f", device={self.device!r}"
+        extra += ", requires_grad=True" if self.requires_grad else ""
+        return f"tensor({text}{extra})"
+
+
+def tensor(
+    data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A Tensor holding a copy of `data`: numbers, nested lists, arrays, Tensors, Pillow images, DLPack.
+
+    Python floats become float32; arrays keep their dtype. A Pillow image gives (H, W) or (H, W, C) uint8.
+    """
+    array = _as_array(data, dtype)
+    if backend.device_of(array) == backend.CPU:
+        array = np.array(array, copy=True)
+    else:
+        array = array.copy()
+    if device is not None:
+        array = backend.to_device(array, device)
+    out = Tensor(array)
+    if requires_grad:
+        out.requires_grad = True
+    return out
+
+
+def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+    """A Tensor that shares `data`'s memory where it can (arrays, DLPack); a Tensor comes back as it is.
+
+    What is shared must not be written from outside while a gradient needs it: such writes are not seen.
+    """
+    if isinstance(data, Tensor) and dtype is None and device in (None, data.device):
+        return data
+    array = _as_array(data, dtype)
+    return Tensor(array if device is None else backend.to_device(array, device))
+
+
+def _as_array(data: Any, dtype: Any) -> Any:
+    if isinstance(data, Tensor):
+        data = data.data
+    if isinstance(data, (np.ndarray, np.generic)) or backend.device_of(data) != backend.CPU:
+        return data if dtype is None else data.astype(dtype, copy=False)
+    if hasattr(data, "__dlpack__"):
+        array = np.from_dlpack(data)
+    else:
+        if isinstance(data, (list, tuple)):
+            data = _plain(data)
+        array = np.asarray(data)
+        if array.dtype == np.float64 and not hasattr(data, "__array__"):
+            array = array.astype(np.float32)  # Python floats: the working precision
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"tensor: cannot hold {array.dtype} (from {type(data).__name__}); give numbers")
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, (list, tuple)):
+        return [_plain(d) for d in data]
+    return data.numpy() if isinstance(data, Tensor) else data
+
+
+def raw(value: Any) -> Any:
+    """The array behind a Tensor; anything else as it is."""
+    return value.data if isinstance(value, Tensor) else value
+
+
+def raw_index(index: Any) -> Any:
+    """An index whose Tensors are replaced by their arrays."""
+    if isinstance(index, tuple):
+        return tuple(map(raw, index))
+    return raw(index)
