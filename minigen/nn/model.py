@@ -1,0 +1,67 @@
+"""Model: what every generative model offers to training, sampling and evaluation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minigen.nn.module import Module
+from minigen.random import Generator
+
+
+def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field of a model's Options, with the help and the allowed values that the command shows."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+class Model(Module):
+    """A generative model with its networks, optimisers and training step, all found by walking its attributes.
+
+    `Options` is a frozen dataclass of what can be set, with the paper's defaults; `value_range` is how `step` and
+    `evaluate` want pixels scaled; `image_shape` is (C, H, W). Samples come back in [0, 1].
+    """
+
+    Options: ClassVar[type]
+    value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __init__(self, options: Any, image_shape: tuple[int, ...]):
+        super().__init__()
+        self.options, self.image_shape = options, tuple(image_shape)
+
+    def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Any]:
+        """One training step on a batch of images (N, C, H, W); the losses by name."""
+        raise TypeError(f"{type(self).__name__} has no training step")
+
+    def sample(self, n: int, rng: Generator) -> np.ndarray:
+        """n new images, (n, C, H, W) float32 in [0, 1]."""
+        raise TypeError(f"{type(self).__name__} cannot sample")
+
+    def evaluate(self, batches: Iterable, rng: Generator) -> dict[str, dict[str, float]]:
+        """Metrics over (images, labels) not trained on: name -> {"value", "low", "high"}."""
+        raise TypeError(f"{type(self).__name__} cannot be evaluated")
+
+    @property
+    def device(self) -> str:
+        """Where the parameters lie."""
+        return self.parameters()[0].device
+
+    @contextmanager
+    def evaluating(self, ema: Any = None) -> Iterator[None]:
+        """Inside: evaluation mode, with an EMA's averaged weights if one is given."""
+        training = self.training
+        self.eval()
+        try:
+            with ema.applied() if ema is not None else nullcontext():
+                yield
+        finally:
+            self.train(training)
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """The mean of independent values and its 95% confidence interval (normal approximation)."""
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    half = 1.96 * float(array.std(ddof=1)) / len(array) ** 0.5 if len(array) > 1 else float("nan")
+    return {"value": mean, "low": mean - half, "high": mean + half}
