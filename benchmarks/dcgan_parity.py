@@ -1,4 +1,5 @@
-"""The losses of DCGAN's first steps in minigen and in PyTorch, from the same weights, batches and noise.
+"""The losses of DCGAN's first steps in minigen and in PyTorch, from the same weights, batches and
+noise.
 
     python benchmarks/dcgan_parity.py [--steps 20] [--size 28] [--json]
 

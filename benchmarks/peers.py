@@ -1,7 +1,9 @@
-"""The same networks and training steps in PyTorch, built layer by layer from minigen's, weights included.
+"""The same networks and training steps in PyTorch, built layer by layer from minigen's, weights
+included.
 
-Used by the benchmarks only. `to_torch` turns an `nn.Sequential` into its torch twin; each class below is one training
-step, written as a PyTorch user would write it: eager, fused Adam, one memory format for the whole network.
+Used by the benchmarks only. `to_torch` turns an `nn.Sequential` into its torch twin; each class
+below is one training step, written as a PyTorch user would write it: eager, fused Adam, one memory
+format for the whole network.
 """
 
 import contextlib
@@ -63,7 +65,8 @@ def _adam(network, lr, betas=(0.9, 0.999)):
 
 
 class GANStep:
-    """The step of minigen.gan.GAN: discriminator on real and fake, then the generator through it."""
+    """The step of minigen.gan.GAN: discriminator on real and fake, then the generator through it.
+    """
 
     def __init__(self, model, channels_last=False, compile=False):
         self.format = torch.channels_last if channels_last else torch.contiguous_format

@@ -2,9 +2,10 @@
 
     python benchmarks/train_step.py --workload all --threads 2 --peer torch --json
 
-The peer is PyTorch with the same weights, batches and noise, in its better memory format (contiguous or
-channels-last), with fused Adam. GFLOP/s counts the multiplications and additions of the direct algorithms. Peak memory is
-what a fresh process needs beyond what it held before its first step. Numbers are medians; ratio = peer / minigen.
+The peer is PyTorch with the same weights, batches and noise, in its better memory format
+(contiguous or channels-last), with fused Adam. GFLOP/s counts the multiplications and additions of
+the direct algorithms. Peak memory is what a fresh process needs beyond what it held before its
+first step. Numbers are medians; ratio = peer / minigen.
 """
 
 import argparse
@@ -39,14 +40,17 @@ def main():
     if args.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['machine']}; commit {result['commit']}; {args.threads} threads; peer {args.peer}")
-    print(f"{'workload':<12}{'minigen ms':>12}{'peer ms':>10}{'ratio':>8}{'GFLOP/s':>9}{'MB':>8}{'peer MB':>9}")
+    print(f"{result['machine']}; commit {result['commit']}")
+    print(f"{args.threads} threads; peer {args.peer}")
+    titles = ("minigen ms", "peer ms", "ratio", "GFLOP/s", "MB", "peer MB")
+    print(f"{'workload':<12}" + "".join(f"{title:>11}" for title in titles))
     for r in rows:
         print(
-            f"{r['workload']:<12}{r['minigen_ms']:>12.2f}{r['peer_ms']:>10.2f}{r['ratio']:>8.2f}"
-            f"{r['gflops']:>9.0f}{r['peak_mb']:>8.0f}{r['peer_peak_mb']:>9.0f}"
+            f"{r['workload']:<12}{r['minigen_ms']:>11.2f}{r['peer_ms']:>11.2f}{r['ratio']:>11.2f}"
+            f"{r['gflops']:>11.0f}{r['peak_mb']:>11.0f}{r['peer_peak_mb']:>11.0f}"
         )
-    print(f"geometric mean of the ratios: {statistics.geometric_mean(r['ratio'] for r in rows):.2f}")
+    mean = statistics.geometric_mean(r["ratio"] for r in rows)
+    print(f"geometric mean of the ratios: {mean:.2f}")
 
 
 def parse():

@@ -1,7 +1,7 @@
 """The named training steps that `train_step.py` times: each holds a model, a batch, and its peers.
 
-A workload has `step()` in minigen and `peers()`: the same step in PyTorch by memory format. The peer gets its noise
-ready-made; minigen draws its own inside the step.
+A workload has `step()` in minigen and `peers()`: the same step in PyTorch by memory format. The
+peer gets its noise ready-made; minigen draws its own inside the step.
 """
 
 import numpy as np
@@ -54,7 +54,9 @@ class VAEWorkload:
 
 
 class CriticWorkload:
-    """The critic's step of WGAN-GP at 32x32: 32 base channels, batch 64, penalty weight 10, Adam(1e-4, 0, 0.9)."""
+    """The critic's step of WGAN-GP at 32x32: 32 base channels, batch 64, penalty weight 10,
+    Adam(1e-4, 0, 0.9).
+    """
 
     def __init__(self):
         options = DCGANOptions(batch_size=64, channels=32)
@@ -112,7 +114,9 @@ WORKLOADS = {
 
 
 def count_flops(step):
-    """Floating-point operations of the matrix products and direct convolutions in one call of `step`."""
+    """Floating-point operations of the matrix products and direct convolutions in one call of
+    `step`.
+    """
     total = 0
 
     def counted(name, kernel, cost):

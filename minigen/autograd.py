@@ -1,18 +1,20 @@
-"""The engine: how an op is declared, the graph that calls record, and the sweep that differentiates it.
+"""The engine: how an op is declared, the graph that calls record, and the sweep that
+differentiates it.
 
-What may never live here: any particular op, or anything that knows of a device. An op is declared once,
+What may never live here: any particular op, or anything that knows of a device. An op is declared
+once,
 
     @op
     def multiply(x, y):
         return np.multiply(x, y)
     multiply.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)
 
-its forward on raw arrays and under it, for each input, the vector-Jacobian product (VJP) written with ops on
-Tensors, so that gradients can be differentiated again, to any order. A VJP asks for what it needs by name:
-`g` (the output's gradient), `out`, any input or parameter, or `<input>_shape`; only what is named is kept.
+its forward on raw arrays and under it, for each input, the vector-Jacobian product (VJP) written
+with ops on Tensors, so that gradients can be differentiated again, to any order. A VJP asks for
+what it needs by name: `g` (the output's gradient), `out`, any input or parameter, or
+`<input>_shape`; only what is named is kept.
 """
 
-import copy
 import heapq
 import inspect
 import itertools
@@ -32,7 +34,7 @@ class _Mode(threading.local):
 
 
 _mode = _Mode()
-_ids = itertools.count()  # creation order is a topological order of any graph
+new_id = itertools.count().__next__  # creation order is a topological order of any graph
 
 
 class set_grad_enabled:
@@ -77,9 +79,10 @@ def is_grad_enabled() -> bool:
 class Op:
     """A differentiable function of arrays. Made by `@op`; called with Tensors, arrays or numbers.
 
-    The graph it records holds, for each call, the edges to the nodes of its inputs and the values that the VJPs
-    of those inputs name. `sequence` says that the first argument is a list of arrays; `view` that the output
-    may share the input's memory; `linear` which inputs it is linear in (they get an adjoint test).
+    The graph it records holds, for each call, the edges to the nodes of its inputs and the values
+    that the VJPs of those inputs name. `sequence` says that the first argument is a list of
+    arrays; `view` that the output may share the input's memory; `linear` which inputs it is linear
+    in (they get an adjoint test).
     """
 
     def __init__(
@@ -93,21 +96,21 @@ class Op:
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.differentiable, self.sequence, self.view = differentiable, sequence, view
         self.linear, self.cases = tuple(linear), list(cases)
-        self.rules: list[tuple[tuple[int, ...], Callable, tuple[str, ...]]] = []
+        self.rules: list[tuple[tuple[int, ...], Callable, tuple[str, ...], bool]] = []
         self._plans: dict[int, list] = {}
         REGISTRY[self.name] = self
 
     def vjp(self, **rules: Callable) -> None:
         """Declare the VJP of each input: `multiply.vjp(x=lambda g, y: g * y, y=...)`."""
         for name, rule in rules.items():
-            self._add_rule((name,), rule, tuple(inspect.signature(rule).parameters))
+            self._add_rule((name,), rule, tuple(inspect.signature(rule).parameters), joint=False)
 
     def vjp_together(self, inputs: tuple[str, ...], rule: Callable) -> None:
         """Declare one VJP that returns the gradients of several inputs at once, as a tuple."""
         self._add_rule(inputs, rule, tuple(inspect.signature(rule).parameters))
 
     def vjp_from(self, inputs: tuple[str, ...], composite: Callable) -> None:
-        """Derive the VJPs from `composite`: the same function of the same arguments, made of ops."""
+        """Derive the VJPs from `composite`: the same function of the same arguments, of ops."""
 
         def rule(g, *args):
             with enable_grad():
@@ -115,17 +118,20 @@ class Op:
                 out = composite(*fresh)
             targets = [fresh[self.position[name]] for name in inputs]
             wanted = [t for t in targets if isinstance(t, Tensor) and t.requires_grad]
-            found = grad(out, wanted, g, create_graph=_mode.recording, allow_unused=True)
+            pairs = zip(_listed(out), _listed(g), strict=True)
+            pairs = [(o, v) for o, v in pairs if o.node is not None]  # it may depend on none wanted
+            outs, gs = zip(*pairs, strict=True)
+            found = grad(outs, wanted, gs, create_graph=_mode.recording, allow_unused=True)
             by_id = {id(t): value for t, value in zip(wanted, found, strict=True)}
             return tuple(by_id.get(id(t)) for t in targets)
 
         self._add_rule(inputs, rule, ("g", *self.names))
 
-    def _add_rule(self, inputs, rule, wanted):
+    def _add_rule(self, inputs, rule, wanted, joint=True):
         for name in wanted:
             if name not in {"g", "out", "i"} and _stem(name, self.names) is None:
                 raise TypeError(f"{self.name}.vjp: no parameter {name!r} among {self.names}")
-        self.rules.append((tuple(self.position[name] for name in inputs), rule, wanted))
+        self.rules.append((tuple(self.position[name] for name in inputs), rule, wanted, joint))
 
     def __call__(self, *args, **static):
         if static and any(k in self._inputs or isinstance(v, Tensor) for k, v in static.items()):
@@ -156,7 +162,7 @@ class Op:
 
     def _record(self, edges, mask, args, static, out):
         """Wrap `out` in Tensors on a new graph node that keeps what the VJPs will ask for."""
-        node = Node(next(_ids), self, edges)
+        node = Node(new_id(), self, edges)
         if type(out) is tuple:
             result = results = tuple(Tensor(o, node, i) for i, o in enumerate(out))
         else:
@@ -181,14 +187,17 @@ class Op:
                 guards.append((name, value.version, value.version[0]))
             elif self.sequence and i == 0:
                 value = list(value)
-                guards.extend((name, t.version, t.version[0]) for t in value if isinstance(t, Tensor))
+                kept = [t for t in value if isinstance(t, Tensor)]
+                guards.extend((name, t.version, t.version[0]) for t in kept)
             saved[name] = value
         return result
 
     def _plan(self, mask):
-        """What to keep when the inputs in `mask` need gradients: (name, parameter, None | shape | dtype | out)."""
+        """What to keep when the inputs in `mask` need gradients: (name, parameter, None | shape |
+        dtype | out).
+        """
         plan = {}
-        for positions, _, wanted in self.rules:
+        for positions, _, wanted, _ in self.rules:
             if self.sequence or any(mask >> p & 1 for p in positions):
                 for name in wanted:
                     if name == "out":
@@ -247,7 +256,8 @@ def composed(fn=None, *, differentiable=True, cases=()):
 
 
 def _stem(name, names):
-    """The parameter that `name`, `name_shape` or `name_dtype` speaks of (also `_device`), or None."""
+    """The parameter that `name`, `name_shape` or `name_dtype` speaks of (also `_device`), or None.
+    """
     for suffix in ("", "_shape", "_dtype", "_device"):
         if name.removesuffix(suffix) in names:
             return name.removesuffix(suffix)
@@ -277,17 +287,19 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor, ...]:
-    """The gradients of sum(outputs * grad_outputs) with respect to each input, as a tuple of Tensors.
+    """The gradients of sum(outputs * grad_outputs) with respect to each input, as a tuple of
+    Tensors.
 
-    `grad_outputs` may be left out for outputs of one element. With `create_graph` the gradients can be
-    differentiated again. An input that the outputs do not depend on raises, or gives None with `allow_unused`.
+    `grad_outputs` may be left out for outputs of one element. With `create_graph` the gradients
+    can be differentiated again. An input that the outputs do not depend on raises, or gives None
+    with `allow_unused`.
     """
     outputs, inputs = _listed(outputs), _listed(inputs)
     for i, t in enumerate(inputs):
         if not isinstance(t, Tensor) or t.node is None:
             raise ValueError(f"grad: input {i} does not require a gradient (requires_grad=False)")
     targets = [(t.node, t.index) for t in inputs]
-    found = _sweep(_seeds(outputs, grad_outputs), targets, create_graph)
+    found = sweep(_seeds(outputs, grad_outputs), targets, create_graph)
     for i, (t, g) in enumerate(zip(inputs, found, strict=True)):
         if g is None and not allow_unused:
             raise ValueError(
@@ -300,8 +312,8 @@ def grad(
 def backward(outputs: Tensor | Sequence[Tensor], grad_outputs=None) -> None:
     """Add the gradients of the outputs to the `.grad` of every leaf they depend on."""
     seeds = _seeds(_listed(outputs), grad_outputs)
-    leaves = [n for n in _reachable([node for (node, _), _ in seeds], -1) if n.op is None]
-    for leaf, g in zip(leaves, _sweep(seeds, [(n, 0) for n in leaves], False), strict=True):
+    leaves = [n for n in reachable([node for (node, _), _ in seeds], -1) if n.op is None]
+    for leaf, g in zip(leaves, sweep(seeds, [(n, 0) for n in leaves], False), strict=True):
         leaf.grad = g if leaf.grad is None else leaf.grad + g
 
 
@@ -309,11 +321,12 @@ Tensor.backward = backward
 
 
 def value_and_grad(loss_fn: Callable, model: Any) -> Callable:
-    """A function that returns `(loss, grads)`: the loss and its gradients by the model's parameters.
+    """A function that returns `(loss, grads)`: the loss and its gradients by the model's
+    parameters.
 
-    `model` is a Module or a sequence of Tensors; `grads` follows the order of `model.parameters()`, with None for
-    a parameter that the loss does not depend on. If `loss_fn` returns a tuple, its first element is differentiated
-    and the tuple comes back, detached.
+    `model` is a Module or a sequence of Tensors; `grads` follows the order of
+    `model.parameters()`, with None for a parameter that the loss does not depend on. If `loss_fn`
+    returns a tuple, its first element is differentiated and the tuple comes back, detached.
     """
 
     @wraps(loss_fn)
@@ -330,52 +343,14 @@ def value_and_grad(loss_fn: Callable, model: Any) -> Callable:
     return run
 
 
-def checkpoint(fn: Callable, *args: Any) -> Any:
-    """fn(*args), keeping none of its inner arrays: the backward sweep computes them again.
-
-    Gradients also reach what `fn` closes over, such as a module's weights. A Generator among `args` is rewound, so
-    that the second run draws the same numbers; other side effects of `fn` happen twice. `fn` returns one Tensor.
+def sweep(seeds, targets, create_graph):
+    """Gradients at `targets`, pairs (node, output index), from `seeds`, pairs ((node, index),
+    gradient).
     """
-    if not _mode.recording:
-        return fn(*args)
-    replay = [copy.copy(a) if hasattr(a, "reserve") else a for a in args]
-    start = next(_ids)
-    trial = fn(*[alias(a) if isinstance(a, Tensor) and a.node is not None else a for a in args])
-    if trial.node is None:
-        return trial
-    outer = []  # nodes older than the call that the result depends on: arguments and closure
-    for node in _reachable([trial.node], -1):
-        for edge in node.edges if node.id > start else ():
-            if edge is not None and edge[0].id < start and edge not in outer:
-                outer.append(edge)
-
-    def rule(g):
-        with enable_grad():
-            again = fn(*[copy.copy(a) if hasattr(a, "reserve") else a for a in replay])
-        found = _sweep([((again.node, again.index), g)], outer, _mode.recording)
-        return tuple(found)
-
-    node = Node(next(_ids), _Recompute(rule, len(outer)), tuple(outer))
-    node.outputs = ((trial.shape, trial.dtype),)
-    node.guards = [("checkpoint", a.version, a.version[0]) for a in args if isinstance(a, Tensor)]
-    return Tensor(trial.data, node)
-
-
-class _Recompute:
-    """Stands where an Op stands in a node of `checkpoint`: one rule for all its edges."""
-
-    sequence, name = False, "checkpoint"
-
-    def __init__(self, rule, n):
-        self.rules = [(tuple(range(n)), rule, ("g",))]
-
-
-def _sweep(seeds, targets, create_graph):
-    """Gradients at `targets`, pairs (node, output index), from `seeds`, pairs ((node, index), gradient)."""
     oldest = min((node.id for node, _ in targets), default=0)
     wanted = {node for node, _ in targets}
     needed = set()  # nodes on a path to a target: no other VJP is worth computing
-    for node in _reachable([node for (node, _), _ in seeds], oldest):
+    for node in reachable([node for (node, _), _ in seeds], oldest):
         if node in wanted or any(e is not None and e[0] in needed for e in node.edges):
             needed.add(node)
     grads: dict[Node, list] = {}
@@ -424,26 +399,16 @@ def _pull(node, slots, needed, add):
         for t, (_, version) in zip(out, values["out"], strict=True):
             t.version = version
         values["out"] = out[0] if len(slots) == 1 else tuple(out)
-    for positions, rule, wanted in node.op.rules:
+    live = [edge is not None and edge[0] in needed for edge in node.edges]
+    for positions, rule, wanted, joint in node.op.rules:
         if node.op.sequence:
-            positions = range(len(node.edges))
-        for_one = node.op.sequence or len(positions) == 1
-        live = [
-            p
-            for p in positions
-            if p < len(node.edges) and node.edges[p] is not None and node.edges[p][0] in needed
-        ]
-        if not live:
-            continue
-        if for_one:
-            pairs = []
-            for p in live:
-                values["i"] = p
-                pairs.append((p, rule(*[values[name] for name in wanted])))
-        else:
+            positions = range(len(live))
+        positions = [(k, p) for k, p in enumerate(positions) if p < len(live) and live[p]]
+        if joint and positions:
             found = rule(*[values[name] for name in wanted])
-            pairs = [(p, found[positions.index(p)]) for p in live]
-        for p, value in pairs:
+        for k, p in positions:
+            values["i"] = p
+            value = found[k] if joint else rule(*[values[name] for name in wanted])
             if value is not None:
                 parent, index = node.edges[p]
                 add(parent, index, _fit(value, *parent.outputs[index]))
@@ -462,7 +427,7 @@ def _fit(g, shape, dtype):
     return g
 
 
-def _reachable(roots, oldest):
+def reachable(roots, oldest):
     """The nodes that `roots` depend on, no older than `oldest`, in the order of creation."""
     seen, stack = set(roots), list(roots)
     while stack:
@@ -479,11 +444,14 @@ def _seeds(outputs, grad_outputs):
     seeds = []
     for i, (t, g) in enumerate(zip(outputs, grads, strict=True)):
         if t.node is None:
-            raise ValueError(f"grad: output {i} of shape {t.shape} does not depend on any tensor that"
-                             " requires a gradient")
+            raise ValueError(
+                f"grad: output {i} of shape {t.shape} depends on no tensor that requires a gradient"
+            )
         if g is None:
             if t.size != 1:
-                raise ValueError(f"grad: output {i} has shape {t.shape}; give grad_outputs, or a scalar")
+                raise ValueError(
+                    f"grad: output {i} has shape {t.shape}; give grad_outputs, or a scalar"
+                )
             g = Tensor(backend.like(t.data).ones(t.shape, t.dtype))
         g = g if isinstance(g, Tensor) else Tensor(g)
         if g.shape != t.shape:

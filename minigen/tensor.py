@@ -1,11 +1,13 @@
-"""Tensor: an array, its place in the graph, and its version. Operators and methods are attached by `minigen.ops`.
+"""Tensor: an array, its place in the graph, and its version. Operators and methods are attached by
+`minigen.ops`.
 
 What may never live here: numerical work (that is `ops`) and devices (that is `backend`).
 
-In-place use. `x += y` and `x[i] = y` write into the array when no gradient is involved, and every view of it sees the
-change. Inside a recorded computation they make a new array instead: the name moves to the result, views taken
-earlier keep the old values. Writing to a leaf that requires a gradient raises unless `no_grad` is on. Each write
-raises the version that all views of one array share; `grad` refuses a graph whose saved arrays have changed since.
+In-place use. `x += y` and `x[i] = y` write into the array when no gradient is involved, and every
+view of it sees the change. Inside a recorded computation they make a new array instead: the name
+moves to the result, views taken earlier keep the old values. Writing to a leaf that requires a
+gradient raises unless `no_grad` is on. Each write raises the version that all views of one array
+share; `grad` refuses a graph whose saved arrays have changed since.
 """
 
 from typing import Any
@@ -16,9 +18,11 @@ from minigen import backend
 
 
 class Node:
-    """One call in the graph: its op, where its inputs come from, and the values its VJPs asked for."""
+    """One call in the graph: its op, where its inputs come from, and the values its VJPs asked
+    for.
+    """
 
-    __slots__ = ("edges", "grad", "guards", "id", "op", "outputs", "saved", "static")
+    __slots__ = ("__weakref__", "edges", "grad", "guards", "id", "op", "outputs", "saved")
 
     def __init__(self, id: int, op: Any = None, edges: tuple = ()):
         self.id, self.op, self.edges = id, op, edges
@@ -29,7 +33,9 @@ class Node:
 
 
 class Tensor:
-    """An n-dimensional array that can be differentiated. Wraps `data` without copying it; see `tensor`."""
+    """An n-dimensional array that can be differentiated. Wraps `data` without copying it; see
+    `tensor`.
+    """
 
     __slots__ = ("__weakref__", "data", "index", "node", "version")
     __array_ufunc__ = None  # so that ndarray + Tensor is Tensor.__radd__
@@ -217,9 +223,11 @@ class Tensor:
 def tensor(
     data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A Tensor holding a copy of `data`: numbers, nested lists, arrays, Tensors, Pillow images, DLPack.
+    """A Tensor holding a copy of `data`: numbers, nested lists, arrays, Tensors, Pillow images,
+    DLPack.
 
-    Python floats become float32; arrays keep their dtype. A Pillow image gives (H, W) or (H, W, C) uint8.
+    Python floats become float32; arrays keep their dtype. A Pillow image gives (H, W) or (H, W, C)
+    uint8.
     """
     array = _as_array(data, dtype)
     if backend.device_of(array) == backend.CPU:
@@ -235,9 +243,11 @@ def tensor(
 
 
 def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
-    """A Tensor that shares `data`'s memory where it can (arrays, DLPack); a Tensor comes back as it is.
+    """A Tensor that shares `data`'s memory where it can (arrays, DLPack); a Tensor comes back as
+    it is.
 
-    What is shared must not be written from outside while a gradient needs it: such writes are not seen.
+    What is shared must not be written from outside while a gradient needs it: such writes are not
+    seen.
     """
     if isinstance(data, Tensor) and dtype is None and device in (None, data.device):
         return data
@@ -259,7 +269,8 @@ def _as_array(data: Any, dtype: Any) -> Any:
         if array.dtype == np.float64 and not hasattr(data, "__array__"):
             array = array.astype(np.float32)  # Python floats: the working precision
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"tensor: cannot hold {array.dtype} (from {type(data).__name__}); give numbers")
+        kind = type(data).__name__
+        raise TypeError(f"tensor: cannot hold {array.dtype} (from {kind}); give numbers")
     return array if dtype is None else array.astype(dtype, copy=False)
 
 

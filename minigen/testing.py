@@ -1,7 +1,9 @@
-"""Proofs for ops: gradients against finite differences to any order, and adjoints by the inner-product identity.
+"""Proofs for ops: gradients against finite differences to any order, and adjoints by the
+inner-product identity.
 
-All checks are made along random directions: a gradient that is right along several random directions is right
-(a wrong one passes with probability zero), and a check costs two evaluations instead of two an element.
+All checks are made along random directions: a gradient that is right along several random
+directions is right (a wrong one passes with probability zero), and a check costs two evaluations
+instead of two an element.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,8 @@ from minigen.tensor import Tensor
 
 
 class GradientError(AssertionError):
-    """A gradient disagrees with finite differences, or an adjoint with the inner-product identity."""
+    """A gradient disagrees with finite differences, or an adjoint with the inner-product identity.
+    """
 
 
 def gradcheck(
@@ -27,12 +30,13 @@ def gradcheck(
     directions: int = 2,
     seed: int = 0,
 ) -> tuple[float, ...]:
-    """Check the derivatives of `fn(*inputs)` up to `order`; the error of each order, or GradientError.
+    """Check the derivatives of `fn(*inputs)` up to `order`; the error of each order, or
+    GradientError.
 
-    Floating inputs (arrays or Tensors, used in float64; complex in complex128) are differentiated, others passed
-    as they are. Order k compares the derivative of the (k-1)-th vector-Jacobian product, with respect to the inputs
-    and to the vector, with a five-point difference along random directions. Errors are relative to the
-    magnitude of the derivative, at least 1.
+    Floating inputs (arrays or Tensors, used in float64; complex in complex128) are differentiated,
+    others passed as they are. Order k compares the derivative of the (k-1)-th vector-Jacobian
+    product, with respect to the inputs and to the vector, with a five-point difference along
+    random directions. Errors are relative to the magnitude of the derivative, at least 1.
     """
     errors = gradient_errors(fn, inputs, order, eps=eps, directions=directions, seed=seed)
     name = getattr(fn, "__name__", "function")
@@ -75,7 +79,9 @@ def gradient_errors(
 def check_adjoint(
     forward: Callable, adjoint: Callable, x: Any, y: Any, tolerance: float = 1e-10
 ) -> float:
-    """Check <forward(x), y> = <x, adjoint(y)> for a linear `forward`; the relative gap, or GradientError."""
+    """Check <forward(x), y> = <x, adjoint(y)> for a linear `forward`; the relative gap, or
+    GradientError.
+    """
     x, y = (np.asarray(v.data if isinstance(v, Tensor) else v) for v in (x, y))
     left = _inner(forward(Tensor(x)).data, y)
     right = _inner(x, adjoint(Tensor(y)).data)
@@ -126,9 +132,8 @@ def _product(call, n):
         pairs = [(o, c) for o, c in zip(outs, args[n:], strict=True) if o.requires_grad]
         if not pairs:
             return [Tensor(np.zeros_like(a.data)) for a in inputs]
-        found = grad(
-            [o for o, _ in pairs], inputs, [c for _, c in pairs], create_graph=True, allow_unused=True
-        )
+        outs, cotangents = zip(*pairs, strict=True)
+        found = grad(outs, inputs, cotangents, create_graph=True, allow_unused=True)
         return [
             Tensor(np.zeros_like(a.data)) if g is None else g
             for g, a in zip(found, inputs, strict=True)

@@ -89,7 +89,10 @@ def test_only_paths_to_the_inputs_are_computed():
     def watched(x, y):
         return x * y
 
-    watched.vjp(x=lambda g, y: calls.append("x") or g * y, y=lambda g, x: calls.append("y") or g * x)
+    watched.vjp(
+        x=lambda g, y: calls.append("x") or g * y,
+        y=lambda g, x: calls.append("y") or g * x,
+    )
     del mg.autograd.REGISTRY["watched"]
     x, y = leaf(2.0), leaf(3.0)
     mg.grad(watched(x, y).sum(), [x])
@@ -118,7 +121,7 @@ def test_broadcasting_and_promotion_are_undone():
     assert (gx.shape, gx.dtype, gy.shape, gy.dtype) == ((3, 1), np.float32, (4,), np.float64)
 
 
-# in-place use --------------------------------------------------------------------------------------
+# in-place use -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("write", ["setitem", "iadd", "view", "view of view"])
@@ -185,7 +188,7 @@ def test_tensor_copies_and_asarray_shares():
     assert copied.numpy()[0] == 1 and shared.numpy()[0] == 5
 
 
-# checkpoint ----------------------------------------------------------------------------------------
+# checkpoint -------------------------------------------------------------------------------
 
 
 def test_checkpoint_gives_the_same_gradients_also_to_closures():
@@ -210,7 +213,7 @@ def test_checkpoint_replays_its_generator():
     np.testing.assert_allclose(g.numpy(), 2 * y.numpy())
 
 
-# errors --------------------------------------------------------------------------------------------
+# errors -----------------------------------------------------------------------------------
 
 
 def test_errors_say_what_is_wrong():

@@ -1,1 +1,3 @@
-"""Generative adversarial networks, one file a model; `losses` and `regularizers` are shared by all."""
+"""Generative adversarial networks, one file a model; `losses` and `regularizers` are shared by
+all.
+"""

@@ -1,8 +1,10 @@
-"""`dcgan`: deep convolutional GAN (Radford, Metz, Chintala 2015), for square images of 28, 32, 64 or 128 pixels.
+"""`dcgan`: deep convolutional GAN (Radford, Metz, Chintala 2015), for square images of 28, 32, 64
+or 128 pixels.
 
-The step is that of `gan`. What the paper adds is the networks (section 3): strided convolutions instead of pooling,
-batch norm except at the generator's output and the discriminator's input, relu in the generator with tanh at
-its end, leaky relu 0.2 in the discriminator, weights from N(0, 0.02).
+The step is that of `gan`. What the paper adds is the networks (section 3): strided convolutions
+instead of pooling, batch norm except at the generator's output and the discriminator's input, relu
+in the generator with tanh at its end, leaky relu 0.2 in the discriminator, weights from N(0,
+0.02).
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from minigen import nn
 from minigen.gan.gan import GAN, GANOptions
 from minigen.random import Generator
 
-UPSAMPLINGS = {28: 2, 32: 3, 64: 4, 128: 5}  # image size -> how often it halves; 28 ends at 7x7, others at 4x4
+# image size -> how often it halves; 28 ends at 7x7, the others at 4x4
+UPSAMPLINGS = {28: 2, 32: 3, 64: 4, 128: 5}
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,12 @@ class DCGANOptions(GANOptions):
     """What can be set in a `dcgan`; the defaults are the paper's."""
 
     batch_size: int = nn.option(128, "images in a step")
-    channels: int = nn.option(64, "channels at the highest resolution; each halving of the size doubles them")
+    channels: int = nn.option(64, "channels at the highest resolution, doubled by each halving")
 
 
 class DCGAN(GAN):
-    """GAN with convolutional networks; `image_shape` is (C, size, size), size one of UPSAMPLINGS."""
+    """GAN with convolutional networks; `image_shape` is (C, size, size), size one of UPSAMPLINGS.
+    """
 
     Options = DCGANOptions
 
@@ -31,11 +35,13 @@ class DCGAN(GAN):
         _, height, width = image_shape
         if height != width or height not in UPSAMPLINGS:
             sizes = ", ".join(map(str, UPSAMPLINGS))
-            raise ValueError(f"dcgan: images are {height}x{width}; square ones of {sizes} pixels can be made")
+            raise ValueError(f"dcgan: images are {height}x{width}, expected squares of {sizes}")
         super().__init__(options, image_shape, rng=rng)
 
     def make_generator(self, rng: Generator) -> nn.Module:
-        """z (N, latent) -> 1x1 -> 4x4 (7x7 for 28) -> twice the size a layer -> (N, C, size, size) in [-1, 1]."""
+        """z (N, latent) -> 1x1 -> 4x4 (7x7 for 28) -> twice the size a layer -> (N, C, size, size)
+        in [-1, 1].
+        """
         colours, size, _ = self.image_shape
         ups = UPSAMPLINGS[size]
         width = self.options.channels * 2 ** (ups - 1)
@@ -55,7 +61,9 @@ class DCGAN(GAN):
         return nn.init.dcgan(nn.Sequential(*layers), rng=rng)
 
     def make_discriminator(self, rng: Generator) -> nn.Module:
-        """The generator mirrored: (N, C, size, size) -> half the size a layer -> 4x4 (7x7) -> one logit (N, 1)."""
+        """The generator mirrored: (N, C, size, size) -> half the size a layer -> 4x4 (7x7) -> one
+        logit (N, 1).
+        """
         colours, size, _ = self.image_shape
         ups = UPSAMPLINGS[size]
         width = self.options.channels

@@ -1,7 +1,10 @@
-"""`gan`: the generative adversarial network of Goodfellow et al. (2014), Algorithm 1, and its two small networks."""
+"""`gan`: the generative adversarial network of Goodfellow et al. (2014), Algorithm 1, and its two
+small networks.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,9 @@ class GANOptions:
 
 
 class GAN(nn.Model):
-    """Two players: `generator` makes images in [-1, 1] from noise, `discriminator` gives each image a logit."""
+    """Two players: `generator` makes images in [-1, 1] from noise, `discriminator` gives each
+    image a logit.
+    """
 
     Options = GANOptions
     value_range = (-1.0, 1.0)
@@ -40,21 +45,25 @@ class GAN(nn.Model):
         adam = {"lr": options.lr, "betas": (options.beta1, 0.999)}
         self.generator_optimizer = optim.Adam(self.generator, **adam)
         self.discriminator_optimizer = optim.Adam(self.discriminator, **adam)
-        self.ema = optim.EMA(self.generator, options.ema) if options.ema else None
+        self.ema = (
+            optim.EMA(self.generator, options.ema, warmup=True) if options.ema else None
+        )
 
     def make_generator(self, rng: Generator) -> nn.Module:
         """Dense 100-256-512-512-C*H*W, relu, tanh."""
         pixels = int(np.prod(self.image_shape))
         sizes = [self.options.latent, 256, 512, 512]
         layers: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b, rng=rng), nn.ReLU()]
         return nn.Sequential(
             *layers, nn.Linear(512, pixels, rng=rng), nn.Tanh(), nn.Reshape(*self.image_shape)
         )
 
     def make_discriminator(self, rng: Generator) -> nn.Module:
-        """Convolutions 3x3 of 64, 128, 256 channels at stride 2 and 512 at stride 1, relu, dense 1."""
+        """Convolutions 3x3 of 64, 128, 256 channels at stride 2 and 512 at stride 1, relu, dense
+        1.
+        """
         channels, height, width = self.image_shape
         layers: list[nn.Module] = []
         for out, stride in ((64, 2), (128, 2), (256, 2), (512, 1)):
@@ -65,7 +74,9 @@ class GAN(nn.Model):
         )
 
     def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Tensor]:
-        """One step of each player on a batch (N, C, H, W) of real images in [-1, 1]; the losses in nats."""
+        """One step of each player on a batch (N, C, H, W) of real images in [-1, 1]; the losses in
+        nats.
+        """
         real = mg.asarray(images)
         fake = self.generator(self.noise(len(real), rng))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,17 @@ class VAE(nn.Model):
         self.optimizer = optim.Adam(self, lr=options.lr)
 
     def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Tensor]:
-        """One step of Adam on the negative evidence lower bound of a batch (N, C, H, W) in [0, 1]; nats an image."""
+        """One step of Adam on the negative evidence lower bound of a batch (N, C, H, W) in [0, 1];
+        nats an image.
+        """
         (loss, reconstruction, kl), grads = mg.value_and_grad(self.loss, self)(images, rng)
         self.optimizer.step(grads)
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
     def loss(self, images: Any, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(-ELBO, E_q[-log p(x | z)], KL(q(z | x) || p(z))), means over the batch, in nats (eq. 10)."""
+        """(-ELBO, E_q[-log p(x | z)], KL(q(z | x) || p(z))), means over the batch, in nats (eq.
+        10).
+        """
         nll, kl = self.bound(mg.asarray(images), rng)
         nll, kl = nll.mean(), kl.mean()
         return nll + kl, nll, kl
@@ -67,7 +72,9 @@ class VAE(nn.Model):
         return out[:, : self.options.latent], out[:, self.options.latent :]
 
     def nll(self, x: Tensor, out: Tensor) -> Tensor:
-        """-log p(x | z) summed over pixels, (N,), in nats; `out` is the decoder's last layer, (N, pixels)."""
+        """-log p(x | z) summed over pixels, (N,), in nats; `out` is the decoder's last layer, (N,
+        pixels).
+        """
         if self.options.likelihood == "bernoulli":  # out holds logits
             return mg.binary_cross_entropy_with_logits(out, x, reduction="none").sum(1)
         scaled = (x - out) * mg.exp(-self.log_sigma)
@@ -98,13 +105,16 @@ class VAE(nn.Model):
 
     @mg.no_grad()
     def evaluate(self, batches: Iterable, rng: Generator) -> dict[str, dict[str, float]]:
-        """-ELBO and its parts in nats an image, and the mean squared error of reconstructions, with 95% intervals."""
+        """-ELBO and its parts in nats an image, and the mean squared error of reconstructions,
+        with 95% intervals.
+        """
         nlls, kls, errors = [], [], []
         for images, _ in batches:
             nll, kl = self.bound(mg.asarray(images), rng)
             nlls += nll.tolist()
             kls += kl.tolist()
-            errors += ((self.reconstruct(images) - np.asarray(images)) ** 2).mean((1, 2, 3)).tolist()
+            gaps = self.reconstruct(images) - np.asarray(images)
+            errors += (gaps**2).mean((1, 2, 3)).tolist()
         return {
             "negative_elbo": nn.mean_interval(np.add(nlls, kls)),
             "reconstruction": nn.mean_interval(nlls),
@@ -116,6 +126,6 @@ class VAE(nn.Model):
 def dense(*sizes: int, rng: Generator) -> nn.Sequential:
     """Linear layers of the given sizes with relu between them."""
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b, rng=rng), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

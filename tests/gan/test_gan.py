@@ -22,11 +22,12 @@ def small(kind=DCGAN, shape=(1, 28, 28), **options):
 
 def test_optimal_discriminator_pays_two_ln_two():
     undecided = mg.tensor(np.zeros((8, 1)))
-    assert discriminator_loss(undecided, undecided).item() == pytest.approx(2 * np.log(2), abs=1e-12)
+    loss = discriminator_loss(undecided, undecided)
+    assert loss.item() == pytest.approx(2 * np.log(2), abs=1e-12)
 
 
 def test_discriminator_loss_is_minimal_at_the_ratio_of_densities():
-    """On two points with p_data = (.8, .2) and p_model = (.3, .7), D* = p_data / (p_data + p_model)."""
+    """On two points with p_data (.8, .2), p_model (.3, .7): D* = p_data / (p_data + p_model)."""
     p, q = np.array([0.8, 0.2]), np.array([0.3, 0.7])
     logit = mg.tensor(np.log(p / q), requires_grad=True)
     loss = (p * mg.softplus(-logit)).sum() + (q * mg.softplus(logit)).sum()
@@ -84,7 +85,8 @@ def test_dcgan_networks_follow_the_paper(size, colours):
     norms = [m for m in model.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == len(mirrored) - 2  # none at the input, none at the logit
     assert model.sample(2, mg.Generator(0)).shape == (2, colours, size, size)
-    assert model.discriminator(mg.asarray(IMAGES[:2, :, :1, :1] * np.ones((2, colours, size, size), np.float32))).shape == (2, 1)
+    images = mg.zeros((2, colours, size, size))
+    assert model.discriminator(images).shape == (2, 1)
 
 
 def test_dcgan_weights_start_as_the_paper_says():
@@ -100,7 +102,8 @@ def test_gan_networks_follow_the_table():
     dense = [m.weight.shape for m in model.generator.modules() if isinstance(m, nn.Linear)]
     assert dense == [(256, 100), (512, 256), (512, 512), (784, 512)]
     convs = [m for m in model.discriminator.modules() if isinstance(m, nn.Conv2d)]
-    assert [(c.weight.shape[0], c.stride[0]) for c in convs] == [(64, 2), (128, 2), (256, 2), (512, 1)]
+    layers = [(c.weight.shape[0], c.stride[0]) for c in convs]
+    assert layers == [(64, 2), (128, 2), (256, 2), (512, 1)]
     assert model.sample(3, mg.Generator(0)).shape == (3, 1, 28, 28)
 
 
