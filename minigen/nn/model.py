@@ -17,10 +17,12 @@ def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
 
 
 class Model(Module):
-    """A generative model with its networks, optimisers and training step, all found by walking its attributes.
+    """A generative model with its networks, optimisers and training step, all found by walking its
+    attributes.
 
-    `Options` is a frozen dataclass of what can be set, with the paper's defaults; `value_range` is how `step` and
-    `evaluate` want pixels scaled; `image_shape` is (C, H, W). Samples come back in [0, 1].
+    `Options` is a frozen dataclass of what can be set, with the paper's defaults; `value_range` is
+    how `step` and `evaluate` want pixels scaled; `image_shape` is (C, H, W). Samples come back in
+    [0, 1].
     """
 
     Options: ClassVar[type]

@@ -1,0 +1,55 @@
+"""Modules, layers, initialisers and the base class of models."""
+
+from minigen.nn import init
+from minigen.nn.activation import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from minigen.nn.container import (
+    Flatten,
+    Identity,
+    Lambda,
+    ModuleList,
+    Reshape,
+    Sequential,
+    Unflatten,
+)
+from minigen.nn.conv import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    Conv2d,
+    ConvTranspose2d,
+    MaxPool2d,
+    PixelShuffle,
+    ReflectionPad2d,
+    ReplicationPad2d,
+    Upsample,
+    ZeroPad2d,
+)
+from minigen.nn.linear import Dropout, Dropout2d, Embedding, Linear
+from minigen.nn.model import Model, mean_interval, option
+from minigen.nn.module import Module
+from minigen.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+    PixelNorm,
+)
+
+__all__ = [
+    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d",
+    "ConvTranspose2d", "Dropout", "Dropout2d", "Embedding", "Flatten", "GroupNorm", "Identity",
+    "InstanceNorm2d", "Lambda", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "Model", "Module",
+    "ModuleList", "PixelNorm", "PixelShuffle", "ReLU", "ReflectionPad2d", "ReplicationPad2d",
+    "Reshape", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "Unflatten",
+    "Upsample", "ZeroPad2d", "init", "mean_interval", "option",
+]  # fmt: skip
