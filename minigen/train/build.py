@@ -1,0 +1,84 @@
+"""From a run's config to its data and its model, and from a run's folder to its trained model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minigen import backend
+from minigen.data import DataError, Dataset, load
+from minigen.random import Generator
+from minigen.train.config import RunConfig
+from minigen.train.errors import UsageError
+from minigen.train.registry import model_class
+from minigen.train.run_directory import RunDirectory
+
+HOLDOUT = 10  # of data without a test split, each tenth image is held out
+
+
+@dataclass
+class Trained:
+    """A run read back: its folder, config, model with the newest weights, and their step."""
+
+    directory: RunDirectory
+    config: RunConfig
+    model: Any
+    step: int
+
+
+def load_run(path: str | Path, device: str | None = None) -> Trained:
+    """The run at `path` with the weights of its newest checkpoint, on `device`.
+
+    Raises UsageError when there is no run, or no checkpoint in it yet.
+    """
+    directory = RunDirectory.open(path)
+    config = directory.read_config()
+    config.device = device or config.device
+    state = directory.load_checkpoint()
+    if state is None:
+        raise UsageError(f"{path}: no checkpoint yet; train first: {directory.resume_command()}")
+    model = build_model(config)
+    model.load_state_dict(state["model"])
+    return Trained(directory, config, model, state["step"])
+
+
+def build_model(config: RunConfig) -> Any:
+    """The model of a config, freshly initialised from its seed, on its device.
+
+    Raises UsageError when the model refuses its options or the size of the images.
+    """
+    check_device(config.device)
+    cls = model_class(config.model)
+    rng = Generator(config.seed).spawn("init")
+    try:
+        model = cls(config.options, config.image_shape, rng=rng)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return model if config.device == backend.CPU else model.to(config.device)
+
+
+def open_data(config: RunConfig, split: str) -> Dataset:
+    """The 'train' or 'test' images of a config.
+
+    Of data without a test split each tenth image is held out of training. Raises DataError.
+    """
+    source, options = config.data.source, config.data
+    sizes = {"image_size": options.image_size, "channels": options.channels}
+    try:
+        test = load(source, "test", **sizes)
+        return test if split == "test" else load(source, "train", **sizes)
+    except DataError as no_test:
+        try:
+            train, test = load(source, "all", **sizes).holdout(HOLDOUT)
+        except DataError:
+            if split == "test":
+                raise no_test from None
+            return load(source, "train", **sizes)
+    return test if split == "test" else train
+
+
+def check_device(device: str) -> None:
+    """UsageError unless arrays can be made on `device`."""
+    try:
+        backend.module(device)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise UsageError(f"--device {device}: {error}") from error

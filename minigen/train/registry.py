@@ -1,0 +1,85 @@
+"""The table of models: name -> family, where the class is, one line of help.
+
+Classes are imported when they are asked for, so that `minigen list` stays quick. A model that is
+not in the table is named by where it is: "package.module:Class".
+"""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minigen.train.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the table; `target` is "package.module:Class"."""
+
+    name: str
+    family: str
+    target: str
+    help: str
+    default_steps: int = 1000
+
+
+_ENTRIES = (
+    Entry(
+        "gan", "gan", "minigen.gan.gan:GAN",
+        "the generative adversarial network (Goodfellow et al. 2014), dense generator", 5000,
+    ),
+    Entry(
+        "dcgan", "gan", "minigen.gan.dcgan:DCGAN",
+        "deep convolutional GAN (Radford et al. 2015), 28 to 128 pixels", 1000,
+    ),
+    Entry(
+        "vae", "vae", "minigen.vae.vae:VAE",
+        "variational autoencoder (Kingma & Welling 2013), dense", 5000,
+    ),
+)  # fmt: skip
+MODELS: dict[str, Entry] = {each.name: each for each in _ENTRIES}
+TASKS: tuple[tuple[str, str], ...] = (
+    ("generate", "new images from a trained model: train, then sample"),
+    ("evaluate", "a trained model's losses and reconstructions on images not trained on"),
+)
+
+
+def register(name: str, family: str, target: str, help: str, default_steps: int = 1000) -> None:
+    """Add a model to the table (the class at `target`, "package.module:Class", is not imported)."""
+    MODELS[name] = Entry(name, family, target, help, default_steps)
+
+
+def entry(name: str) -> Entry:
+    """The table's entry for a name, or one made for "package.module:Class".
+
+    Raises UsageError, with the nearest right name, for a name that is neither.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if ":" in name:
+        return Entry(name, "own", name, "a model of your own")
+    raise UsageError(f"no model {name!r}{nearest(name, MODELS)}")
+
+
+def model_class(name: str) -> Any:
+    """The class of a model, a subclass of `nn.Model`; UsageError when there is none."""
+    module_name, _, class_name = entry(name).target.partition(":")
+    if name not in MODELS and str(Path.cwd()) not in sys.path:
+        # The console script, unlike `python -m`, does not search the current folder.
+        sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not
+        raise UsageError(
+            f"model {name!r}: no module {error.name!r}; expected package.module:Class"
+        ) from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type) or not hasattr(found, "Options"):
+        raise UsageError(
+            f"model {name!r}: {module_name} has no class {class_name!r} with Options;"
+            " expected a subclass of minigen.nn.Model"
+        )
+    return found

@@ -1,0 +1,164 @@
+"""report.html: one file, without links to others, that shows a run to whoever opens it."""
+
+import base64
+import json
+import time
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from minigen import files
+from minigen.train.config import RunConfig
+from minigen.train.errors import RunError
+from minigen.train.plot import line_chart
+from minigen.train.progress import duration
+from minigen.train.run_directory import RunDirectory
+
+NOT_LOSSES = ("step", "images_per_second", "seconds")  # in a line of metrics.jsonl
+PICTURES = 8  # sample grids shown, spread over the run
+
+
+def write_report(
+    directory: RunDirectory,
+    config: RunConfig,
+    step: int,
+    signal: int | None = None,
+    ending: str = "",
+) -> Path:
+    """Write RUN/report.html from what lies in the run's folder; RunError when it cannot be."""
+    metrics = directory.read_metrics()
+    ending = ending or ("finished" if step >= config.steps else "stopped" if signal else "so far")
+    title = f"{config.model} on {config.data.source}"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{_summary(config, metrics, step, ending)}</p>",
+        _samples(directory),
+        _charts(metrics),
+        _final(metrics),
+        _evaluation(directory),
+        _config(directory),
+        f"<footer>minigen, {time.strftime('%Y-%m-%d %H:%M')}. To go on with this run: "
+        f"<code>{escape(directory.resume_command())}</code></footer>",
+    ]
+    text = _PAGE.replace("{title}", escape(title)).replace("{body}", "\n".join(body))
+    try:
+        files.write_text_atomic(directory.report, text)
+    except OSError as error:
+        raise RunError(str(error)) from error
+    return directory.report
+
+
+def _summary(config: RunConfig, metrics: list[dict[str, Any]], step: int, ending: str) -> str:
+    parts = [f"<b>{escape(ending)}</b> at step {step:,} of {config.steps:,}"]
+    if metrics:
+        last = metrics[-1]
+        parts.append(f"{duration(last['seconds'])} of training")
+        whole = last["step"] * getattr(config.options, "batch_size", 0) / max(last["seconds"], 1e-9)
+        parts.append(f"{whole:,.0f} images a second on {escape(config.device)}")
+    return ", ".join(parts) + "."
+
+
+def _samples(directory: RunDirectory) -> str:
+    """The newest grid large, earlier ones small beside it."""
+    files = sorted(directory.samples.glob("step-*.png"))
+    if not files:
+        return ""
+    spread = {round(i * (len(files) - 1) / (PICTURES - 1)) for i in range(PICTURES)}
+    chosen = [files[i] for i in sorted(spread)]
+    figures = [
+        f'<figure><img src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}" '
+        f'alt="samples"><figcaption>step {_step(file):,}</figcaption></figure>'
+        for file in chosen
+    ]
+    early = f'<div class="row">{"".join(figures[:-1])}</div>' if figures[1:] else ""
+    return (
+        "<h2>Samples</h2>\n<p>The same noise each time.</p>\n"
+        f'<div class="newest">{figures[-1]}</div>\n{early}'
+    )
+
+
+def _step(file: Path) -> int:
+    return int(file.stem.removeprefix("step-"))
+
+
+def _charts(metrics: list[dict[str, Any]]) -> str:
+    names = [name for name in (metrics[-1] if metrics else {}) if name not in NOT_LOSSES]
+    charts = []
+    for name in names:
+        drawn = [record for record in metrics if isinstance(record.get(name), int | float)]
+        charts.append(line_chart(name, [r["step"] for r in drawn], [r[name] for r in drawn]))
+    return f'<h2>Losses</h2>\n<div class="row">{"".join(charts)}</div>' if charts else ""
+
+
+def _final(metrics: list[dict[str, Any]]) -> str:
+    if not metrics:
+        return ""
+    rows = {
+        name: f"{value:,.6g}" if isinstance(value, float) else value
+        for name, value in metrics[-1].items()
+        if name != "step"
+    }
+    return f"<h2>At step {metrics[-1]['step']:,}</h2>\n{_table(rows)}"
+
+
+def _evaluation(directory: RunDirectory) -> str:
+    if not directory.evaluation.is_file():
+        return ""
+    found = json.loads(directory.evaluation.read_text("utf-8"))
+    rows = {
+        name: f"{_number(each['value'])} ({_number(each['low'])} to {_number(each['high'])})"
+        for name, each in found["metrics"].items()
+    }
+    return f"<h2>On images not trained on, at step {found['step']:,}</h2>\n{_table(rows)}"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.6g}"
+
+
+def _config(directory: RunDirectory) -> str:
+    import tomllib
+
+    config = tomllib.loads(directory.config_file.read_text("utf-8"))
+    rows = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            rows.update({f"{key}.{name}": each for name, each in value.items()})
+        else:
+            rows[key] = value
+    return f"<h2>Config</h2>\n{_table(rows)}"
+
+
+def _table(rows: dict[str, Any]) -> str:
+    cells = (
+        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in rows.items()
+    )
+    return f"<table>{''.join(cells)}</table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<style>
+:root { color-scheme: light dark; --line: #2f6fd0;
+  --faint: color-mix(in srgb, currentColor 18%, transparent); }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+table { border-collapse: collapse; }
+th { font-weight: normal; text-align: left; opacity: .7; padding-right: 2rem; }
+td { font-variant-numeric: tabular-nums; } th, td { border-bottom: 1px solid var(--faint); }
+figure { margin: 0; } figcaption { font-size: .85rem; opacity: .7; }
+img { width: 100%; image-rendering: pixelated; border: 1px solid var(--faint); }
+.newest { max-width: 560px; margin-bottom: 1rem; }
+.row { display: flex; flex-wrap: wrap; gap: 1rem; } .row figure { width: 120px; }
+.chart { width: 460px; max-width: 100%; } .chart text { font-size: 11px; fill: currentColor; }
+.chart .title { font-size: 13px; font-weight: 600; } .rule { stroke: var(--faint); }
+.line { fill: none; stroke: var(--line); stroke-width: 1.6; }
+.band { fill: var(--line); opacity: .18; }
+.dot { fill: var(--line); } footer { margin: 3rem 0; font-size: .85rem; opacity: .8; }
+</style></head><body>
+{body}
+</body></html>
+"""

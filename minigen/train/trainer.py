@@ -1,0 +1,261 @@
+"""Trainer: the loop itself. Steps, losses, samples, checkpoints.
+
+A checkpoint holds all that the next step depends on, so that N steps, a stop and N more give the
+weights of 2N steps, bit for bit. Nothing here knows of the command or of any one model.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import minigen
+from minigen import backend, kernels
+from minigen.data import Batches
+from minigen.random import Generator
+from minigen.train import build, report
+from minigen.train.config import RunConfig
+from minigen.train.errors import Diverged, RunError, UsageError
+from minigen.train.run_directory import RunDirectory
+from minigen.train.samples import grid, save_picture
+from minigen.train.stop import Stop
+
+CHECKPOINT_SECONDS = 60.0  # between checkpoints, unless checkpoint_every says how many steps
+SAMPLES = 64  # images in the grids made while training
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """What fit and resume give back; `signal` is what stopped the run early (2 for Ctrl-C)."""
+
+    directory: RunDirectory
+    config: RunConfig
+    model: Any
+    step: int
+    losses: dict[str, float]
+    signal: int | None = None
+
+
+class Trainer:
+    """One run in this process: the model, its data, its generator and where it stands."""
+
+    def __init__(self, directory: RunDirectory | None, config: RunConfig, stop: Stop):
+        self.config, self.stop, self.watch = config, stop, stop.watch
+        self.directory: Any = directory
+        if config.threads:
+            kernels.set_num_threads(config.threads)
+        build.check_device(config.device)
+        dataset = build.open_data(config, "train")
+        if config.image_shape not in ((), dataset.image_shape):
+            raise UsageError(
+                f"{config.data.source}: images are {dataset.image_shape}, the config was made for"
+                f" {config.image_shape}; give the data of that size"
+            )
+        config.image_shape = dataset.image_shape
+        self.model = build.build_model(config)
+        self.rng = Generator(config.seed, config.device).spawn("steps")
+        self.batch_size = getattr(config.options, "batch_size", 32)
+        try:
+            self.batches = Batches(
+                dataset,
+                self.batch_size,
+                seed=config.seed,
+                augment=config.data.augment,
+                value_range=self.model.value_range,
+            )
+        except ValueError as error:  # a batch larger than the dataset, an unknown augmentation
+            raise UsageError(str(error)) from error
+        self.step, self.seconds = 0, 0.0
+        self.losses: dict[str, float] = {}
+        self.saved: int | None = None  # the step of the newest checkpoint
+        self._snapshot: tuple[int, dict[str, Any]] | None = None
+        self._snapshot_at = self._snapshot_cost = 0.0
+        self._checkpoint_at = self._checkpoint_cost = 0.0
+        self._logged = (0, 0.0)  # step and seconds of the last line of metrics
+
+    # stopping and going on -------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, and where the run stands."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "minigen": minigen.__version__,
+            "model": self.model.state_dict(),
+            "rng": self.rng.state_dict(),
+            "batches": self.batches.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Stand where the run stood when `state` was taken."""
+        if state["minigen"] != minigen.__version__:
+            log.warning(
+                "the run was made by minigen %s, this is %s: it may go on a little differently",
+                state["minigen"],
+                minigen.__version__,
+            )
+        self.model.load_state_dict(state["model"])
+        self.rng.load_state_dict(state["rng"])
+        try:
+            self.batches.load_state_dict(state["batches"])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self.step, self.seconds = self.saved, _ = state["step"], state["seconds"]
+        self._logged = (self.step, self.seconds)
+        records = self.directory.read_metrics()
+        last = [record for record in records if record.get("step", 0) <= self.step][-1:]
+        for record in last:
+            self.losses = {k: v for k, v in record.items() if k not in report.NOT_LOSSES}
+
+    def close(self) -> None:
+        """End the thread that makes batches and let others write the run."""
+        self.batches.close()
+        if self.directory is not None:
+            self.directory.unlock()
+
+    # the loop --------------------------------------------------------------------------------
+
+    def run(self) -> Run:
+        """Steps until config.steps or a signal, then a checkpoint, samples and the report."""
+        try:
+            with self.watch.running(self.config, self.step):
+                self._loop()
+        except Diverged as error:
+            raise Diverged(f"{error}; {self._keep_last_good()}") from error
+        except RunError as error:
+            resume = self.directory.resume_command()
+            raise RunError(f"{error}; {self._kept()}; afterwards: {resume}") from error
+        finally:
+            self.batches.close()
+        return Run(
+            self.directory, self.config, self.model, self.step, self.losses, self.stop.signal
+        )
+
+    def _loop(self) -> None:
+        config = self.config
+        sample_every = config.sample_every or -(-config.steps // 20)
+        log_every = config.log_every or (1 if config.device == backend.CPU else 10)
+        if self.step == 0 and self.stop.signal is None:
+            self._sample()
+        start = time.monotonic() - self.seconds
+        self._checkpoint_at = time.monotonic()
+        while self.step < config.steps and self.stop.signal is None:
+            self._take_snapshot()
+            images, labels = next(self.batches)
+            losses = self.model.step(self._here(images), labels, self.rng)
+            self.step += 1
+            self.seconds = time.monotonic() - start
+            last = self.step == config.steps
+            # On a GPU, reading a loss waits for the step to end: only where it is to be shown.
+            if self.step % log_every == 0 or last or self.stop.signal:
+                self._log(losses)
+            elif config.device == backend.CPU:
+                self._read(losses)
+            if self._checkpoint_due() and not last:
+                self._read(losses)
+                self._checkpoint()
+            if self.step % sample_every == 0 or last:
+                self._sample()
+        if self.saved != self.step:
+            self._checkpoint()
+        report.write_report(self.directory, config, self.step, self.stop.signal)
+
+    def _here(self, images: np.ndarray) -> Any:
+        return backend.to_device(images, self.config.device)
+
+    def _log(self, losses: Mapping[str, Any]) -> None:
+        self.losses = self._read(losses)
+        steps, seconds = self.step - self._logged[0], self.seconds - self._logged[1]
+        rate = steps * self.batch_size / seconds if seconds > 0 else 0.0
+        self._logged = (self.step, self.seconds)
+        self.directory.log(
+            {
+                "step": self.step,
+                **self.losses,
+                "images_per_second": round(rate, 2),
+                "seconds": round(self.seconds, 3),
+            }
+        )
+        self.watch.step(self.step, self.losses)
+
+    def _read(self, losses: Mapping[str, Any]) -> dict[str, float]:
+        """The losses as floats; Diverged when one is not finite."""
+        values = {name: float(value) for name, value in losses.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise Diverged(f"step {self.step}: the loss {name!r} is {value}")
+        return values
+
+    def _sample(self) -> None:
+        """A grid of samples, from the same noise at each step."""
+        rng = Generator(self.config.seed, self.config.device).spawn("samples")
+        images = self.model.sample(SAMPLES, rng)
+        save_picture(self.directory.samples / f"step-{self.step:08d}.png", grid(images))
+
+    # checkpoints -----------------------------------------------------------------------------
+
+    def _checkpoint_due(self) -> bool:
+        every = self.config.checkpoint_every
+        if every:
+            return self.step % every == 0
+        wait = max(CHECKPOINT_SECONDS, 20 * self._checkpoint_cost)  # 5% of the time at most
+        return time.monotonic() - self._checkpoint_at > wait
+
+    def _checkpoint(self) -> None:
+        begun = time.monotonic()
+        self._check_weights()
+        self.directory.save_checkpoint(self.step, self.state())
+        self.saved = self.step
+        self._checkpoint_at = time.monotonic()
+        self._checkpoint_cost = self._checkpoint_at - begun
+
+    def _check_weights(self) -> None:
+        """A state that no run could go on from must not displace one that can."""
+        for name, weights in self.model.named_parameters():
+            if not bool(np.isfinite(weights.data).all()):
+                raise Diverged(f"step {self.step}: the weights {name} are not finite")
+
+    def _take_snapshot(self) -> None:
+        """Now and then, for 2% of the time at most, a copy in memory for the day of divergence."""
+        begun = time.monotonic()
+        if self.config.device != backend.CPU:
+            return  # it would wait for the GPU; the checkpoints have to do
+        if begun - self._snapshot_at < 50 * self._snapshot_cost:
+            return
+        try:
+            self._check_weights()
+        except Diverged:
+            return  # the losses will tell, with the step
+        self._snapshot = self.step, _copied(self.state())
+        self._snapshot_at = time.monotonic()
+        self._snapshot_cost = self._snapshot_at - begun
+
+    def _keep_last_good(self) -> str:
+        """Save the last state that was good, and say where it is and what may help."""
+        if self._snapshot is not None and self._snapshot[0] > (self.saved or -1):
+            step, state = self._snapshot
+            self.directory.save_checkpoint(step, state)
+            self.saved = step
+        lr = getattr(self.config.options, "lr", None)
+        lower = f"--set lr={lr / 10:g}" if isinstance(lr, float) else "a lower learning rate"
+        report.write_report(self.directory, self.config, self.step, None, "diverged")
+        return f"{self._kept()}; try {lower}, a larger batch or another --seed in a new run"
+
+    def _kept(self) -> str:
+        if self.saved is None:
+            return "there is no checkpoint yet"
+        return f"the last good state is {self.directory.checkpoints / f'step-{self.saved:08d}'}"
+
+
+def _copied(state: Any) -> Any:
+    """The nested state with its arrays copied."""
+    if isinstance(state, Mapping):
+        return {key: _copied(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_copied(value) for value in state]
+    return state.copy() if isinstance(state, np.ndarray) else state

@@ -1,0 +1,1 @@
+from tests.train.support import work  # noqa: F401  the fixture

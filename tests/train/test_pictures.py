@@ -1,0 +1,69 @@
+"""Grids, charts and the report."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minigen.train import RunError, UsageError, fit
+from minigen.train.plot import buckets, line_chart, ticks
+from minigen.train.report import write_report
+from minigen.train.samples import grid, save_picture
+from tests.train.fake_model import MODEL
+
+
+def test_grid_is_square_with_gaps_and_enlarged():
+    images = np.zeros((7, 1, 28, 28), np.float32)
+    images[1] = 2.0  # clipped
+    picture = grid(images)
+    factor = 4
+    assert picture.shape == (88 * factor, 88 * factor) and picture.dtype == np.uint8
+    small = picture[::factor, ::factor]
+    assert (small[:28, :28] == 0).all() and (small[:28, 30:58] == 255).all()
+    assert (small[28:30] == 255).all()
+    assert (small[60:, 30:] == 255).all()  # cells that no image fills
+
+
+def test_grid_in_colour_and_of_large_images():
+    picture = grid(np.random.default_rng(0).random((4, 3, 600, 300)))
+    assert picture.shape == (1 * 600 + 602, 2 * 300 + 2, 3) or picture.ndim == 3
+    assert (grid(np.full((1, 1, 4, 4), np.nan)) == 0).all()
+    with pytest.raises(ValueError, match="expected"):
+        grid(np.zeros((3, 2, 4, 4)))
+
+
+def test_pictures_are_written_whole_or_not_at_all(tmp_path):
+    path = save_picture(tmp_path / "new" / "a.png", np.full((5, 6), 7, np.uint8))
+    assert np.asarray(Image.open(path)).tolist() == [[7] * 6] * 5
+    assert [each.name for each in path.parent.iterdir()] == ["a.png"]
+    with pytest.raises(UsageError, match=r"use \.png"):
+        save_picture(tmp_path / "a.xyz", np.zeros((2, 2), np.uint8))
+    with pytest.raises(RunError, match="cannot be written"):
+        save_picture(path / "under-a-file.png", np.zeros((2, 2), np.uint8))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3e-5, 4e-5), (540, 241000), (5, 5), (0, 0)])
+def test_ticks_span_the_values(low, high):
+    marks = ticks(low, high)
+    assert marks[0] <= low + 1e-9 and marks[-1] >= high - 1e-9 and 2 <= len(marks) <= 12
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1000, 12345])
+def test_charts_are_xml_of_bounded_size(n):
+    xs = np.arange(1, n + 1)
+    text = line_chart("a < b & c", xs.tolist(), np.sin(xs / 99).tolist())
+    ElementTree.fromstring(text)
+    assert len(text) < 30_000
+    assert len(buckets(xs, xs.astype(float))) <= 240
+    assert line_chart("none", [], []) == ""
+
+
+def test_report_escapes_and_shows(work):
+    done = fit(MODEL, data="images.npy", out="<b>run&", steps=5)
+    done.config.model = "<script>alert(1)</script>"
+    text = write_report(done.directory, done.config, 5).read_text()
+    assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;b&gt;run&amp;" in text
+    assert text.count("<svg") == 2 and "options.lr" in text
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
