@@ -1,7 +1,8 @@
 """Devices and array modules. The only file that names cupy; nothing here knows of Tensor.
 
-NumPy's own functions reach CuPy arrays through NumPy's protocols (`np.exp(cupy_array)`), so ops seldom need to
-ask for a module; what needs one is making arrays (`zeros`, `asarray`) and moving them (`to_device`).
+NumPy's own functions reach CuPy arrays through NumPy's protocols (`np.exp(cupy_array)`), so ops
+seldom need to ask for a module; what needs one is making arrays (`zeros`, `asarray`) and moving
+them (`to_device`).
 """
 
 import importlib.util

@@ -167,18 +167,34 @@ def _softplus_element(x):
     return (x if x > 0 else np.float32(0)) + _log1p_element(exp_element(-abs(x)))
 
 
-def _mapped(element):
-    @parallel_kernel
-    def over(x, y):
-        if x.size < SERIAL // 4:
-            for i in range(x.size):
-                y[i] = element(x[i])
-        else:
-            for i in prange(x.size):
-                y[i] = element(x[i])
-
-    return over
+# One loop three times over: Numba keeps no function on disk that closes over another.
 
 
-_exp, _sigmoid = _mapped(exp_element), _mapped(_sigmoid_element)
-_softplus = _mapped(_softplus_element)
+@parallel_kernel
+def _exp(x, y):
+    if x.size < SERIAL // 4:
+        for i in range(x.size):
+            y[i] = exp_element(x[i])
+    else:
+        for i in prange(x.size):
+            y[i] = exp_element(x[i])
+
+
+@parallel_kernel
+def _sigmoid(x, y):
+    if x.size < SERIAL // 4:
+        for i in range(x.size):
+            y[i] = _sigmoid_element(x[i])
+    else:
+        for i in prange(x.size):
+            y[i] = _sigmoid_element(x[i])
+
+
+@parallel_kernel
+def _softplus(x, y):
+    if x.size < SERIAL // 4:
+        for i in range(x.size):
+            y[i] = _softplus_element(x[i])
+    else:
+        for i in prange(x.size):
+            y[i] = _softplus_element(x[i])

@@ -135,23 +135,25 @@ def _normal_task(key, low, high, first, last, words, out):
         numbers[2 * i + 1] = radius * odd_part
 
 
-def _tasks(task):
-    @parallel_kernel
-    def run(key, low, high, blocks, out):
-        count = -(-blocks // TASK)
-        if count <= 1:
-            task(key, low, high, 0, blocks, np.empty(4 * blocks, np.uint32), out)
-        else:
-            for t in prange(count):
-                words = np.empty(4 * TASK, np.uint32)
-                task(key, low, high, t * TASK, min((t + 1) * TASK, blocks), words, out)
-
-    return run
+# One loop three times over: Numba keeps no function on disk that closes over another.
 
 
-@_exact
-def _bits_task(key, low, high, first, last, words, out):
-    _philox(key, low, high, first, last, out[4 * first : 4 * last])
+@parallel_kernel
+def _bits(key, low, high, blocks, out):
+    for t in prange(-(-blocks // TASK)):
+        first, last = t * TASK, min((t + 1) * TASK, blocks)
+        _philox(key, low, high, first, last, out[4 * first : 4 * last])
 
 
-_bits, _uniform, _normal = _tasks(_bits_task), _tasks(_uniform_task), _tasks(_normal_task)
+@parallel_kernel
+def _uniform(key, low, high, blocks, out):
+    for t in prange(-(-blocks // TASK)):
+        first, last = t * TASK, min((t + 1) * TASK, blocks)
+        _uniform_task(key, low, high, first, last, np.empty(4 * TASK, np.uint32), out)
+
+
+@parallel_kernel
+def _normal(key, low, high, blocks, out):
+    for t in prange(-(-blocks // TASK)):
+        first, last = t * TASK, min((t + 1) * TASK, blocks)
+        _normal_task(key, low, high, first, last, np.empty(4 * TASK, np.uint32), out)

@@ -158,7 +158,7 @@ def _read(
 
 def _embedded_fashion(split: str) -> Dataset:
     if FASHION_FOLDER.is_dir():
-        log.info("the full set is installed too: it is the dataset fashion-mnist-full")
+        log.debug("the full set is installed too: it is the dataset fashion-mnist-full")
     images, labels = (
         embedded.verified(name)
         for name in embedded.FASHION_MNIST[_one_split("fashion-mnist", split)]

@@ -10,7 +10,7 @@ from typing import Any
 from minigen import files
 from minigen.train.config import RunConfig
 from minigen.train.errors import RunError
-from minigen.train.plot import line_chart
+from minigen.train.plot import have_matplotlib, line_chart
 from minigen.train.progress import duration
 from minigen.train.run_directory import RunDirectory
 
@@ -83,6 +83,8 @@ def _step(file: Path) -> int:
 
 def _charts(metrics: list[dict[str, Any]]) -> str:
     names = [name for name in (metrics[-1] if metrics else {}) if name not in NOT_LOSSES]
+    if not have_matplotlib():
+        return "<h2>Losses</h2>\n<p>Charts need matplotlib: pip install 'minigen[plot]'</p>"
     charts = []
     for name in names:
         drawn = [record for record in metrics if isinstance(record.get(name), int | float)]
@@ -141,7 +143,7 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
 <style>
-:root { color-scheme: light dark; --line: #2f6fd0;
+:root { color-scheme: light dark;
   --faint: color-mix(in srgb, currentColor 18%, transparent); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto;
   padding: 0 1rem; }
@@ -153,11 +155,8 @@ figure { margin: 0; } figcaption { font-size: .85rem; opacity: .7; }
 img { width: 100%; image-rendering: pixelated; border: 1px solid var(--faint); }
 .newest { max-width: 560px; margin-bottom: 1rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; } .row figure { width: 120px; }
-.chart { width: 460px; max-width: 100%; } .chart text { font-size: 11px; fill: currentColor; }
-.chart .title { font-size: 13px; font-weight: 600; } .rule { stroke: var(--faint); }
-.line { fill: none; stroke: var(--line); stroke-width: 1.6; }
-.band { fill: var(--line); opacity: .18; }
-.dot { fill: var(--line); } footer { margin: 3rem 0; font-size: .85rem; opacity: .8; }
+svg { max-width: 100%; height: auto; }
+footer { margin: 3rem 0; font-size: .85rem; opacity: .8; }
 </style></head><body>
 {body}
 </body></html>

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from minigen.train import RunError, UsageError, fit
-from minigen.train.plot import buckets, line_chart, ticks
+from minigen.train.plot import line_chart
 from minigen.train.report import write_report
 from minigen.train.samples import grid, save_picture
 from tests.train.fake_model import MODEL
@@ -44,20 +44,13 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path):
         save_picture(path / "under-a-file.png", np.zeros((2, 2), np.uint8))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3e-5, 4e-5), (540, 241000), (5, 5), (0, 0)])
-def test_ticks_span_the_values(low, high):
-    marks = ticks(low, high)
-    assert marks[0] <= low + 1e-9 and marks[-1] >= high - 1e-9 and 2 <= len(marks) <= 12
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 1000, 12345])
+@pytest.mark.parametrize("n", [1, 2, 3, 12345])
 def test_charts_are_xml_of_bounded_size(n):
     xs = np.arange(1, n + 1)
     text = line_chart("a < b & c", xs.tolist(), np.sin(xs / 99).tolist())
     ElementTree.fromstring(text)
-    assert len(text) < 30_000
-    assert len(buckets(xs, xs.astype(float))) <= 240
-    assert line_chart("none", [], []) == ""
+    assert "a &lt; b &amp; c" in text and len(text) < 60_000
+    assert line_chart("none", [], []) == line_chart("none", [1.0], [float("nan")]) == ""
 
 
 def test_report_escapes_and_shows(work):
@@ -66,4 +59,4 @@ def test_report_escapes_and_shows(work):
     text = write_report(done.directory, done.config, 5).read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;b&gt;run&amp;" in text
     assert text.count("<svg") == 2 and "options.lr" in text
-    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
