@@ -3,7 +3,7 @@
 The public names, one per line. Data, model families and the training loop load when first used:
 `mg.data`, `mg.gan`, `mg.vae`, `mg.train`, `mg.testing`.
 """
-# ruff: noqa: F401
+# ruff: noqa: E402, F401
 
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
@@ -15,6 +15,7 @@ if not (_Path(__file__).parent / "kernels").is_dir():
 
 __version__ = "0.1.0"
 
+kernels: _Any = _import_module("minigen.kernels")  # by name: type checkers do not see the folder
 from numpy import (
     bool_,
     complex64,
@@ -31,7 +32,7 @@ from numpy import (
     uint8,
 )
 
-from minigen import kernels, nn, optim
+from minigen import nn, optim
 from minigen.autograd import (
     backward,
     enable_grad,
@@ -196,7 +197,6 @@ from minigen.ops import (
     negative,
     nll_loss,
     nonzero,
-    norm,
     normalize,
     not_equal,
     one_hot,
@@ -244,6 +244,7 @@ from minigen.ops import (
     std,
     subtract,
     sum,
+    svd,
     swapaxes,
     take,
     take_along_axis,

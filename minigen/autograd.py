@@ -313,8 +313,14 @@ def backward(outputs: Tensor | Sequence[Tensor], grad_outputs=None) -> None:
     """Add the gradients of the outputs to the `.grad` of every leaf they depend on."""
     seeds = _seeds(_listed(outputs), grad_outputs)
     leaves = [n for n in reachable([node for (node, _), _ in seeds], -1) if n.op is None]
+    taken = {id(g.data) for _, g in seeds}  # held by someone else: .grad is the leaf's own
     for leaf, g in zip(leaves, sweep(seeds, [(n, 0) for n in leaves], False), strict=True):
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
+        if leaf.grad is not None:
+            g = leaf.grad + g
+        elif id(g.data) in taken or not getattr(g.data.flags, "writeable", True):
+            g = Tensor(g.data.copy())
+        taken.add(id(g.data))
+        leaf.grad = g
 
 
 Tensor.backward = backward
@@ -461,4 +467,4 @@ def _seeds(outputs, grad_outputs):
 
 
 def _listed(tensors):
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    return [tensors] if hasattr(tensors, "shape") else list(tensors)

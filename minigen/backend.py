@@ -65,7 +65,7 @@ def like(array: Any) -> Any:
 
 def check_same_device(name: str, values: Any) -> None:
     """Raise one line that names both devices if arrays of two devices meet in op `name`."""
-    devices = {}
+    devices: dict[str, int] = {}
     for i, value in enumerate(values):
         if hasattr(value, "shape"):
             devices.setdefault(device_of(value), i)

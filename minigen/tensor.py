@@ -10,7 +10,7 @@ gradient raises unless `no_grad` is on. Each write raises the version that all v
 share; `grad` refuses a graph whose saved arrays have changed since.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,24 @@ class Tensor:
     __slots__ = ("__weakref__", "data", "index", "node", "version")
     __array_ufunc__ = None  # so that ndarray + Tensor is Tensor.__radd__
     __array_priority__ = 1000
+
+    if TYPE_CHECKING:  # attached by minigen.ops: what type checkers do not ask __getattr__ for
+        backward: Any
+        index_put: Any
+
+        def _unary(self) -> "Tensor": ...
+        def _binary(self, other: Any) -> "Tensor": ...
+        def __add__(self, other: Any) -> "Tensor": ...
+        def __sub__(self, other: Any) -> "Tensor": ...
+        def __mul__(self, other: Any) -> "Tensor": ...
+        def __truediv__(self, other: Any) -> "Tensor": ...
+
+        __neg__ = __pos__ = __abs__ = __invert__ = _unary
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __matmul__ = __rmatmul__ = _binary
+        __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _binary
+        __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __getitem__ = _binary
+        __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __eq__ = __ne__ = _binary  # type: ignore[assignment]
 
     def __init__(self, data: Any, node: Node | None = None, index: int = 0):
         self.data = data if type(data) is np.ndarray else backend.as_array(data)
@@ -128,7 +146,7 @@ class Tensor:
 
     def __getattr__(self, name: str) -> Any:
         if name == "__cuda_array_interface__":
-            return self.data.__cuda_array_interface__  # AttributeError for NumPy arrays, as asked
+            return getattr(self.data, name)  # AttributeError for NumPy arrays, as asked
         raise AttributeError(f"Tensor has no attribute {name!r}")
 
     # moving and sharing ----------------------------------------------------------------------

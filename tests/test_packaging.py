@@ -73,8 +73,8 @@ def test_arrows_run_one_way():
 
 
 def test_importing_minigen_is_light():
-    heavy = ("numba", "PIL", "matplotlib", "scipy", "rich", "cupy")
-    code = f"import sys, minigen; print([m for m in {heavy} if m in sys.modules])"
+    heavy = ("numba", "PIL", "safetensors", "matplotlib", "scipy", "rich", "cupy")
+    code = f"import sys, minigen, minigen.data; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

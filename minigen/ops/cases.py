@@ -1,4 +1,6 @@
-"""What the gradient checks feed to an op: each `case` names, input by input, what kind of array to draw."""
+"""What the gradient checks feed to an op: each `case` names, input by input, what kind of array to
+draw.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +23,9 @@ class Spec:
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs (specs, or values passed as they are; a list of specs for a sequence) and static parameters."""
+    """Inputs (specs, or values passed as they are; a list of specs for a sequence) and static
+    parameters.
+    """
 
     inputs: tuple[Any, ...]
     static: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +52,9 @@ def positive(*shape: int) -> Spec:
 
 
 def distinct(*shape: int) -> Spec:
-    """Values at least 0.1 apart from one another and 0.05 from zero: for functions with kinks or ties."""
+    """Values at least 0.1 apart from one another and 0.05 from zero: for functions with kinks or
+    ties.
+    """
 
     def draw(rng, s):
         n = int(np.prod(s))

@@ -1,0 +1,246 @@
+"""minigen.kernels: the one dispatch from a kernel's name and its arrays to an implementation.
+
+`kernels.conv2d(...)`, `kernels.matmul(...)` and so on run the kernel of that name on the target
+where the arrays live: `cuda` for arrays on a GPU, `cpu` (Numba) for float32 and float64 arrays,
+and `reference` (plain NumPy) for every other dtype, or where it is asked for with
+`use("reference")` or MINIGEN_KERNELS=reference. The names and which module defines each are the
+TABLE of every target's package; modules, and Numba, are imported when a kernel first runs.
+Nothing here knows of Tensor, and nothing falls back from the GPU to the CPU.
+"""
+
+from __future__ import annotations
+
+if __name__ != "minigen.kernels":
+    raise ImportError(
+        f"this package is minigen.kernels, but it was imported as {__name__!r}: "
+        "write `from minigen import kernels`"
+    )
+
+import contextlib
+import contextvars
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import cpu, cuda, reference
+
+TARGETS = ("reference", "cpu", "cuda")
+NAMES = tuple(reference.TABLE)
+_TABLES: dict[str, dict[str, str]] = {
+    "reference": reference.TABLE,
+    "cpu": cpu.TABLE,
+    "cuda": getattr(cuda, "TABLE", {}),
+}
+
+_log = logging.getLogger("minigen")
+_functions: dict[tuple[str, str], Callable[..., Any]] = {}  # (name, target) -> loaded function
+_last: dict[str, str] = {}  # name -> the target that ran last
+
+
+def use(target: str) -> contextlib.AbstractContextManager[None]:
+    """Run every kernel on one host target, "reference" or "cpu", inside a `with` block.
+
+    The choice holds for the current thread (and context) only. Raises ValueError for other names.
+    """
+    _check_forced("use", target)
+    return _use(target)
+
+
+def implementation(name: str, array: Any) -> tuple[Callable[..., Any], str]:
+    """Return (function, target) that `kernels.<name>` would run on this array.
+
+    `array` decides the device; anything that is not an array (for instance None) stands for the
+    host. Raises AttributeError for an unknown name and RuntimeError where the target lacks it.
+    """
+    if name not in reference.TABLE:
+        raise AttributeError(_unknown(name))
+    target = _target(name, (array,))
+    return _load(name, target), target
+
+
+def explain(name: str | None = None) -> dict[str, Any]:
+    """Say what serves a kernel: the module for each target, and the target that ran last.
+
+    Returns {"reference": module, "cpu": module or None, "cuda": ..., "last": target or None} for
+    one name, with "choices" (the algorithm taken for each problem so far) where a kernel picks one;
+    without a name, {kernel name: that record} for all kernels. Imports nothing.
+    """
+    if name is None:
+        return {each: explain(each) for each in NAMES}
+    if name not in reference.TABLE:
+        raise AttributeError(_unknown(name))
+    record: dict[str, Any] = {
+        target: f"{__name__}.{target}.{table[name]}" if name in table else None
+        for target, table in _TABLES.items()
+    }
+    record["last"] = _last.get(name)
+    function = _functions.get((name, "cpu"))
+    choices = getattr(function, "choices", None)
+    if choices is not None:
+        record["choices"] = choices()
+    return record
+
+
+def set_num_threads(n: int) -> None:
+    """Let CPU kernels use n threads from now on, at most as many as this process has cores.
+
+    The count also comes from MINIGEN_NUM_THREADS when the package is imported (default: all cores).
+    """
+    global _num_threads
+    if int(n) < 1:
+        raise ValueError(f"set_num_threads: got {n}, expected a count of at least 1")
+    cores = _cores()
+    if n > cores:
+        _log.warning("set_num_threads: %d threads asked, this process has %d cores", n, cores)
+    _num_threads = min(int(n), cores)
+
+
+def get_num_threads() -> int:
+    """The number of threads that CPU kernels use."""
+    return _num_threads
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """Make the dispatcher of a kernel when its name is first used."""
+    if name not in reference.TABLE:
+        raise AttributeError(_unknown(name))
+    return globals().setdefault(name, _dispatcher(name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *NAMES})
+
+
+def _dispatcher(name: str) -> Callable[..., Any]:
+    """The callable behind `kernels.<name>`: it costs well under a microsecond a call."""
+    ndarray, on_host, forced_target = np.ndarray, _HOST_TYPES.issuperset, _forced.get
+    float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
+    fast: Callable[..., Any] | None = None  # the cpu kernel, once one call went the long way
+
+    def dispatch(*args: Any, **named: Any) -> Any:
+        nonlocal fast
+        if fast is not None and not named and forced_target() is None and type(args[0]) is ndarray:
+            dtype = args[0].dtype
+            if (dtype is float32 or dtype is float64) and on_host(map(type, args)):
+                _last[name] = "cpu"
+                return fast(*args)
+        target = _target(name, (*args, *named.values()))
+        function = _load(name, target)
+        if target == "cpu":
+            fast = function
+        _last[name] = target
+        return function(*args, **named)
+
+    dispatch.__name__ = dispatch.__qualname__ = name
+    dispatch.__doc__ = f"The kernel {name!r}, run where its first array lives."
+    return dispatch
+
+
+def _target(name: str, args: tuple[Any, ...]) -> str:
+    """Choose the target from the arrays among args, refusing mixed devices."""
+    first = None
+    devices: dict[str, int] = {}
+    for position, value in enumerate(_flatten(args)):
+        device = _device(value)
+        if device is not None:
+            devices.setdefault(device, position)
+            first = value if first is None else first
+    if len(devices) > 1:
+        raise RuntimeError(
+            f"{name}: arrays on different devices, "
+            + " and ".join(f"argument {at} on {device}" for device, at in devices.items())
+            + "; move them to one device first"
+        )
+    forced = _forced.get()
+    if "cuda" in devices:
+        if forced is not None:
+            raise RuntimeError(
+                f"{name}: kernels are set to {forced!r} but the arrays are on cuda; "
+                "move them to the cpu first"
+            )
+        return "cuda"
+    if forced is not None:
+        return forced
+    if name not in cpu.TABLE or (first is not None and first.dtype not in _FLOATS):
+        return "reference"
+    return "cpu"
+
+
+def _flatten(args: tuple[Any, ...]) -> Iterator[Any]:
+    for value in args:
+        if isinstance(value, list | tuple):
+            yield from value
+        else:
+            yield value
+
+
+def _device(value: Any) -> str | None:
+    """Where an array lives, without importing a GPU library; None for what is not an array."""
+    if isinstance(value, np.ndarray):
+        return "cpu"
+    if hasattr(type(value), "__cuda_array_interface__"):
+        return "cuda"
+    return None
+
+
+def _load(name: str, target: str) -> Callable[..., Any]:
+    function = _functions.get((name, target))
+    if function is None:
+        table = _TABLES[target]
+        if name not in table:
+            have = ", ".join(each for each, names in _TABLES.items() if name in names)
+            raise RuntimeError(f"{name}: no {target} kernel; there is one for: {have}")
+        module = importlib.import_module(f"{__name__}.{target}.{table[name]}")
+        function = _functions[name, target] = getattr(module, name)
+    return function
+
+
+def _unknown(name: str) -> str:
+    return f"minigen.kernels has no kernel {name!r}; there are: {', '.join(NAMES)}"
+
+
+@contextlib.contextmanager
+def _use(target: str) -> Iterator[None]:
+    token = _forced.set(target)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def _check_forced(where: str, target: str) -> None:
+    if target not in ("reference", "cpu"):
+        raise ValueError(f"{where}: got {target!r}, expected 'reference' or 'cpu'")
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _threads_from_environment() -> int:
+    text = os.environ.get("MINIGEN_NUM_THREADS", "").strip()
+    if text and not (text.isdecimal() and int(text) >= 1):
+        raise ValueError(f"MINIGEN_NUM_THREADS: got {text!r}, expected a count of at least 1")
+    return min(int(text or _cores()), _cores())
+
+
+def _forced_from_environment() -> str | None:
+    text = os.environ.get("MINIGEN_KERNELS", "").strip()
+    if text:
+        _check_forced("MINIGEN_KERNELS", text)
+    return text or None
+
+
+_FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+# What a call on the host is made of: if every argument is one of these, no device check is needed.
+_HOST_TYPES = frozenset(
+    {np.ndarray, type(None), bool, int, float, str, np.float32, np.float64, np.int64, type, tuple}
+)
+_num_threads = _threads_from_environment()
+_default = _forced_from_environment()
+_forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("kernels", default=_default)

@@ -1,0 +1,7 @@
+"""CUDA kernels (Numba-CUDA under CuPy arrays), under the names of `reference`; none exists yet.
+
+The dispatch in `minigen.kernels` raises for an array on a GPU whose kernel is missing here: nothing
+falls back to the CPU by itself.
+"""
+
+NAMES: tuple[str, ...] = ()

@@ -1,0 +1,280 @@
+"""Sums, means, extremes and running sums along axes, as in NumPy, each with its VJP under it.
+
+What may never live here: products of matrices (linalg). `axis` is None, an int or a tuple, negative
+counted from the end. Where several elements share the extreme, `max` and `min` give each an even
+share of the gradient (torch.amax).
+"""
+
+import math
+
+import numpy as np
+
+from minigen import kernels
+from minigen.autograd import op
+from minigen.ops.cases import case, complex_normal, distinct, normal
+from minigen.ops.choosing import isnan, where
+from minigen.ops.creation import eye, ones
+from minigen.ops.elementwise import exp
+from minigen.ops.shape import broadcast_to, expand_dims, flip, moveaxis, reshape, triu
+
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]
+
+AXES = [
+    case(normal(2, 3)),
+    case(normal(2, 3, 4), axis=-1),
+    case(normal(2, 3, 4), axis=(0, -1), keepdims=True),
+    case(normal(2, 3, 2, 2), axis=(0, 2, 3)),
+]
+
+
+@op(linear=("x",), cases=[*AXES, case(complex_normal(2, 3), axis=0)])
+def sum(x, axis=None, dtype=None, keepdims=False):
+    if type(axis) is tuple and dtype is None and _all_but_channels(x, axis):
+        total = kernels.channel_sum(x)
+        return total.reshape((1, -1) + (1,) * (x.ndim - 2)) if keepdims else total
+    return np.sum(x, axis, dtype, keepdims=keepdims)
+
+
+sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims))
+
+
+@op(linear=("x",), cases=AXES)
+def mean(x, axis=None, dtype=None, keepdims=False):
+    if type(axis) is tuple and dtype is None and _all_but_channels(x, axis) and x.size:
+        total = kernels.channel_sum(x) / (x.size // x.shape[1])
+        return total.reshape((1, -1) + (1,) * (x.ndim - 2)) if keepdims else total
+    return np.mean(x, axis, dtype, keepdims=keepdims)
+
+
+mean.vjp(
+    x=lambda g, x_shape, axis, keepdims: _spread(g / _count(x_shape, axis), x_shape, axis, keepdims)
+)
+
+
+@op(cases=[*AXES, case(normal(2, 3), axis=1, ddof=1)])
+def var(x, axis=None, dtype=None, ddof=0, keepdims=False):
+    return np.var(x, axis, dtype, ddof=ddof, keepdims=keepdims)
+
+
+def _var_x(g, x, axis, ddof, keepdims):
+    free = _count(x.shape, axis) - ddof
+    scale = 2 / free if free > 0 else math.nan
+    return _spread(g * scale, x.shape, axis, keepdims) * (x - mean(x, axis, keepdims=True))
+
+
+var.vjp(x=_var_x)
+
+
+@op(cases=[*AXES, case(normal(2, 3), axis=1, ddof=1)])
+def std(x, axis=None, dtype=None, ddof=0, keepdims=False):
+    return np.std(x, axis, dtype, ddof=ddof, keepdims=keepdims)
+
+
+# Of equal elements the deviation is 0 and so is the gradient chosen here (as in PyTorch).
+std.vjp(
+    x=lambda g, x, out, axis, ddof, keepdims: _var_x(
+        g * 0.5 / where(out == 0, 1, out), x, axis, ddof, keepdims
+    )
+)
+
+
+def _all_but_channels(x, axis):
+    """Whether `axis` names all axes but 1 of an image-shaped array, for which there is a kernel."""
+    ndim = getattr(x, "ndim", 0)
+    return (
+        ndim >= 3
+        and len(axis) == ndim - 1
+        and x.dtype.char in "fd"
+        and sorted(a % ndim for a in axis if -ndim <= a < ndim) == [0, *range(2, ndim)]
+    )
+
+
+def _spread(g, shape, axis, keepdims):
+    """The gradient of a reduction's output, broadcast over what was reduced."""
+    return broadcast_to(_kept(g, len(shape), axis, keepdims), shape)
+
+
+def _kept(g, ndim, axis, keepdims):
+    """g with the reduced axes put back, of length 1."""
+    if keepdims or (axis is None and g.ndim == 0):
+        return g
+    return expand_dims(g, _axes(ndim, axis))
+
+
+def _axes(ndim, axis):
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _count(shape, axis):
+    return math.prod(shape[a] for a in _axes(len(shape), axis))
+
+
+# ------------------------------------------------------------------------------------- extremes
+
+SPREAD = [
+    case(distinct(2, 3)),
+    case(distinct(2, 3, 4), axis=-1),
+    case(distinct(2, 3, 4), axis=(0, -1), keepdims=True),
+]
+
+
+@op(cases=SPREAD)
+def max(x, axis=None, keepdims=False):
+    return np.max(x, axis, keepdims=keepdims)
+
+
+@op(cases=SPREAD)
+def min(x, axis=None, keepdims=False):
+    return np.min(x, axis, keepdims=keepdims)
+
+
+def _extreme_x(g, x, out, axis, keepdims):
+    best = _kept(out.detach(), x.ndim, axis, keepdims)
+    hits = where(isnan(best), isnan(x), x == best)
+    shares = hits.astype(g.dtype) / sum(hits, axis, g.dtype, keepdims=True)
+    return _kept(g, x.ndim, axis, keepdims) * shares
+
+
+max.vjp(x=_extreme_x)
+min.vjp(x=_extreme_x)
+amax, amin = max, min
+
+
+@op(cases=[*AXES[:3], case(np.array([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0]]), axis=1)])
+def prod(x, axis=None, dtype=None, keepdims=False):
+    return np.prod(x, axis, dtype, keepdims=keepdims)
+
+
+def _prod_x(g, x, out, axis, keepdims):
+    g = _kept(g, x.ndim, axis, keepdims)
+    if np.all(x.data != 0):
+        return g * _kept(out, x.ndim, axis, keepdims) / x
+    axes = _axes(x.ndim, axis)  # a zero among them: multiply the others, for each element in turn
+    ends = tuple(range(x.ndim - len(axes), x.ndim))
+    last = moveaxis(x, axes, ends)
+    n = math.prod(last.shape[x.ndim - len(axes) :])
+    others = expand_dims(reshape(last, (*last.shape[: x.ndim - len(axes)], n)), -2)
+    others = prod(where(eye(n, dtype=bool, device=x.device), 1, others), -1)
+    return g * moveaxis(reshape(others, last.shape), ends, axes)
+
+
+prod.vjp(x=_prod_x)
+
+
+@op(
+    cases=[
+        case(normal(2, 3)),
+        case(normal(2, 3, 4), axis=-1),
+        case(normal(2, 3, 4), axis=(0, -1), keepdims=True),
+    ]
+)
+def logsumexp(x, axis=None, keepdims=False):
+    """log(sum(exp(x))) along axes without overflow (torch.logsumexp); -inf of nothing but -inf."""
+    top = np.max(x, axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    with np.errstate(divide="ignore", over="ignore"):
+        out = np.log(np.sum(np.exp(x - top), axis, keepdims=True)) + top
+    return out if keepdims else np.squeeze(out, _axes(np.ndim(x), axis))
+
+
+def _logsumexp_x(g, x, out, axis, keepdims):
+    out = _kept(out, x.ndim, axis, keepdims)
+    return _kept(g, x.ndim, axis, keepdims) * exp(x - where(out == -math.inf, 0, out))
+
+
+logsumexp.vjp(x=_logsumexp_x)
+
+
+# ---------------------------------------------------------------------------------- running
+
+
+@op(linear=("x",), cases=[case(normal(2, 3)), case(normal(2, 3, 2), axis=1)])
+def cumsum(x, axis=None, dtype=None):
+    return np.cumsum(x, axis, dtype)
+
+
+def _cumsum_x(g, x_shape, axis):
+    along = 0 if axis is None else axis
+    return reshape(flip(cumsum(flip(g, along), along), along), x_shape)
+
+
+cumsum.vjp(x=_cumsum_x)
+
+
+@op(
+    cases=[
+        case(normal(2, 3)),
+        case(normal(2, 3, 2), axis=1),
+        case(np.array([[2.0, 0.0, 3.0, 1.0], [0.0, 2.0, 0.0, 3.0]]), axis=-1),
+    ]
+)
+def cumprod(x, axis=None, dtype=None):
+    return np.cumprod(x, axis, dtype)
+
+
+def _cumprod_x(g, x, out, axis):
+    if axis is None:
+        flat, axis = reshape(x, -1), 0
+    else:
+        flat = x
+    if np.all(x.data != 0):
+        return reshape(_cumsum_x(g * out, flat.shape, axis) / flat, x.shape)
+    row = moveaxis(
+        flat, axis, -1
+    )  # d out_i / d x_k = product of x_j over j <= i, j != k, where k <= i
+    n = row.shape[-1]
+    others = where(eye(n, dtype=bool, device=x.device), 1, expand_dims(row, -2))
+    slopes = triu(ones((n, n), bool, device=x.device)) * cumprod(others, -1)
+    found = sum(expand_dims(moveaxis(g, axis, -1), -2) * slopes, -1)
+    return reshape(moveaxis(found, -1, axis), x.shape)
+
+
+cumprod.vjp(x=_cumprod_x)
+
+
+# --------------------------------------------------------------------------- without a gradient
+
+
+@op(differentiable=False)
+def any(x, axis=None, keepdims=False):
+    return np.any(x, axis, keepdims=keepdims)
+
+
+@op(differentiable=False)
+def all(x, axis=None, keepdims=False):
+    return np.all(x, axis, keepdims=keepdims)
+
+
+@op(differentiable=False)
+def argmax(x, axis=None, keepdims=False):
+    return np.argmax(x, axis, keepdims=keepdims)
+
+
+@op(differentiable=False)
+def argmin(x, axis=None, keepdims=False):
+    return np.argmin(x, axis, keepdims=keepdims)
+
+
+@op(differentiable=False)
+def count_nonzero(x, axis=None, keepdims=False):
+    return np.count_nonzero(x, axis, keepdims=keepdims)
