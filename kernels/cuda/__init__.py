@@ -4,4 +4,4 @@ The dispatch in `minigen.kernels` raises for an array on a GPU whose kernel is m
 falls back to the CPU by itself.
 """
 
-NAMES: tuple[str, ...] = ()
+TABLE: dict[str, str] = {}  # name of a kernel -> module that holds it

@@ -1,0 +1,332 @@
+"""Register tiles: the inner loops of convolution, written as LLVM vector code.
+
+A tile holds `rows` x (`vectors` * LANES) sums in vector registers, and each step of its loop takes
+one scalar from each row of A and one run of B: `rows * vectors` multiply-adds for `rows + vectors`
+loads. A is read where it lies, through tables of offsets, so that no patches are gathered; B
+comes as panels. LLVM turns this into about 90 % of the processor's multiply-add peak, which loops
+over scalars do not reach. Sizes follow the processor: with AVX-512, 16 float32 lanes, 32 registers.
+
+Addresses are plain integers (`array.ctypes.data`), offsets int64 counts of elements. Nothing here
+knows what a convolution is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def lanes(dtype: Any) -> int:
+    """How many elements of a dtype one vector register holds."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def _processor() -> tuple[int, int]:
+    """(bytes of a vector register, number of vector registers) of this processor."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx"):
+        return 32, 16
+    return 16, 32 if features.get("neon") else 16
+
+
+VECTOR_BYTES, _registers = _processor()
+# Vectors a row -> rows of a tile: sums, one run of B and a scalar of A fill the registers. Twelve
+# rows of two vectors would fit, but LLVM then hoists loads until sums spill: half as fast.
+TILE_ROWS = {1: 12, 2: 8, 3: 8, 4: 6} if _registers == 32 else {1: 12, 2: 6}
+MAX_VECTORS = max(TILE_ROWS)
+MAX_ROWS = max(TILE_ROWS.values())
+
+
+@intrinsic
+def gather_tile(
+    typing_context,
+    zero,
+    vectors,
+    a,
+    rows,
+    segments,
+    segment_count,
+    length,
+    b,
+    start,
+    out,
+    outs,
+    tail,
+):
+    """out[outs[r] + n] = start[n] + sum_{s,k} a[rows[r] + segments[s] + k] * b[s, k, n].
+
+    `zero` gives the dtype. r runs over TILE_ROWS[vectors] rows, n over vectors * lanes columns, of
+    which the last vector stores `tail` only; s over segments, k over `length` >= 1 elements.
+    """
+    return types.void(zero, *[types.intp] * 11), _switch("gather", _gather)
+
+
+@intrinsic
+def outer_tile(typing_context, zero, vectors, a, rows, steps, count, b, stride, out, first, tail):
+    """out[r, n] (+)= sum_k a[rows[r] + steps[k]] * b[k * stride + n].
+
+    `first` = 1 stores, 0 adds to what is there. r and n run as in `gather_tile`, k over `count` > 0
+    steps; only `tail` lanes of the last vector of b are read, the rest count as zero.
+    """
+    return types.void(zero, *[types.intp] * 10), _switch("outer", _outer)
+
+
+@intrinsic
+def transpose_tile(typing_context, zero, source, source_stride, target, target_stride):
+    """target[j, i] = source[i, j] for a square of lanes x lanes elements, rows at those strides."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(signature.args[0])
+        builder.call(_function(builder.module, "transpose", element, 4, 1, 1, _transpose), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.intp] * 4), codegen
+
+
+def _switch(name: str, build: Callable[..., None]) -> Callable[..., Any]:
+    """Code that calls the tile for `vectors`, each a function of its own with all registers."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(signature.args[0])
+        after = builder.append_basic_block("tile_done")
+        switch = builder.switch(args[1], after)
+        for vectors, rows in TILE_ROWS.items():
+            function = _function(
+                builder.module, name, element, len(args) - 2, rows, vectors, build
+            )
+            block = builder.append_basic_block(f"tile_{vectors}")
+            switch.add_case(ir.Constant(_i64, vectors), block)
+            with builder.goto_block(block):
+                builder.call(function, args[2:])
+                builder.branch(after)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _function(
+    module: ir.Module,
+    name: str,
+    element: ir.Type,
+    arguments: int,
+    rows: int,
+    vectors: int,
+    build: Callable[..., None],
+) -> ir.Function:
+    """A function of the module, of integer arguments only; built when it is first asked for."""
+    size = 4 if isinstance(element, ir.FloatType) else 8
+    full = f"minigen_{name}_{vectors}_{size * 8}"
+    function = module.globals.get(full)
+    if function is None:
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), full)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        build(_Tile(function, element, size, rows, vectors))
+    return function
+
+
+class _Tile:
+    """The pieces that all tiles are made of."""
+
+    def __init__(self, function: ir.Function, element: ir.Type, size: int, rows: int, vectors: int):
+        self.function, self.element, self.size = function, element, size
+        self.rows, self.vectors, self.lanes = rows, vectors, VECTOR_BYTES // size
+        self.vector = ir.VectorType(element, self.lanes)
+        self.entry = function.append_basic_block("entry")
+        self.builder = ir.IRBuilder(self.entry)
+        suffix = f"v{self.lanes}f{size * 8}"
+        mask, pointer = ir.VectorType(ir.IntType(1), self.lanes), self.vector.as_pointer()
+        store = ir.FunctionType(ir.VoidType(), [self.vector, pointer, _i32, mask])
+        load = ir.FunctionType(self.vector, [pointer, _i32, mask, self.vector])
+        self.fma = self.declare(f"llvm.fmuladd.{suffix}", ir.FunctionType(*_thrice(self.vector)))
+        self.masked_store = self.declare(f"llvm.masked.store.{suffix}.p0", store)
+        self.masked_load = self.declare(f"llvm.masked.load.{suffix}.p0", load)
+
+    def declare(self, name: str, function_type: ir.FunctionType) -> ir.Function:
+        module = self.function.module
+        return module.globals.get(name) or ir.Function(module, function_type, name)
+
+    def block(self, name: str) -> ir.Block:
+        return self.function.append_basic_block(name)
+
+    def pointer(self, address: ir.Value, to: ir.Type | None = None) -> ir.Value:
+        return self.builder.inttoptr(address, (to or self.element).as_pointer())
+
+    def at(self, pointer: ir.Value, offset: ir.Value | int) -> ir.Value:
+        return self.builder.gep(pointer, [_int(offset) if isinstance(offset, int) else offset])
+
+    def splat(self, scalar: ir.Value) -> ir.Value:
+        kind = ir.VectorType(scalar.type, self.lanes)
+        lane = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, _zero32)
+        order = ir.Constant(ir.VectorType(_i32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(lane, ir.Constant(kind, ir.Undefined), order)
+
+    def mask(self, count: ir.Value) -> ir.Value:
+        iota = ir.Constant(ir.VectorType(_i64, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", iota, self.splat(count))
+
+    def run(self, pointer: ir.Value, mask: ir.Value | None = None) -> list[ir.Value]:
+        """Load a row of vectors; the last one under the mask."""
+        loaded = []
+        for v in range(self.vectors):
+            at = self.builder.bitcast(
+                self.at(pointer, v * self.lanes), self.vector.as_pointer()
+            )
+            if mask is not None and v == self.vectors - 1:
+                nothing = ir.Constant(self.vector, None)
+                args = [at, ir.Constant(_i32, self.size), mask, nothing]
+                loaded.append(self.builder.call(self.masked_load, args))
+            else:
+                loaded.append(self.builder.load(at, align=self.size))
+        return loaded
+
+    def put(self, row: list[ir.Value], pointer: ir.Value, mask: ir.Value | None = None) -> None:
+        for v, value in enumerate(row):
+            at = self.builder.bitcast(
+                self.at(pointer, v * self.lanes), self.vector.as_pointer()
+            )
+            if mask is not None and v == self.vectors - 1:
+                args = [value, at, ir.Constant(_i32, self.size), mask]
+                self.builder.call(self.masked_store, args)
+            else:
+                self.builder.store(value, at, align=self.size)
+
+    def row_pointers(self, base: ir.Value, table: ir.Value) -> list[ir.Value]:
+        base, table = self.pointer(base), self.pointer(table, _i64)
+        offsets = [self.builder.load(self.at(table, r)) for r in range(self.rows)]
+        return [self.at(base, offset) for offset in offsets]
+
+    def step(self, pointers: list, offset: ir.Value, run: list, sums: list) -> list[ir.Value]:
+        """One multiply-add for every sum of the tile."""
+        new = []
+        for r, pointer in enumerate(pointers):
+            scalar = self.splat(self.builder.load(self.at(pointer, offset)))
+            for v, vector in enumerate(run):
+                args = [scalar, vector, sums[r * self.vectors + v]]
+                new.append(self.builder.call(self.fma, args))
+        return new
+
+    def phis(self, values: list[ir.Value], source: ir.Block) -> list[ir.Value]:
+        made = []
+        for value in values:
+            phi = self.builder.phi(value.type)
+            phi.add_incoming(value, source)
+            made.append(phi)
+        return made
+
+
+def _gather(t: _Tile) -> None:
+    a, rows, segments, segment_count, length, b, start, out, outs, tail = t.function.args
+    builder = t.builder
+    pointers, table = t.row_pointers(a, rows), t.pointer(segments, _i64)
+    sums = t.run(t.pointer(start)) * t.rows
+    outer, enter, inner, leave, done = map(t.block, ("outer", "enter", "inner", "leave", "done"))
+    run = t.pointer(b)
+    builder.branch(outer)
+
+    builder.position_at_end(outer)
+    s, run, *sums = outer_phis = t.phis([_int(0), run, *sums], t.entry)
+    builder.cbranch(builder.icmp_signed("<", s, segment_count), enter, done)
+
+    builder.position_at_end(enter)
+    offset = builder.load(t.at(table, s))
+    shifted = [t.at(pointer, offset) for pointer in pointers]
+    builder.branch(inner)
+
+    builder.position_at_end(inner)
+    k, here, *partial = inner_phis = t.phis([_int(0), run, *sums], enter)
+    partial = t.step(shifted, k, t.run(here), partial)
+    values = [builder.add(k, _int(1)), t.at(here, t.vectors * t.lanes), *partial]
+    for phi, value in zip(inner_phis, values, strict=True):
+        phi.add_incoming(value, inner)
+    builder.cbranch(builder.icmp_signed("<", values[0], length), inner, leave)
+
+    builder.position_at_end(leave)
+    values = [builder.add(s, _int(1)), *values[1:]]
+    for phi, value in zip(outer_phis, values, strict=True):
+        phi.add_incoming(value, leave)
+    builder.branch(outer)
+
+    builder.position_at_end(done)
+    mask = t.mask(tail)
+    for r, pointer in enumerate(t.row_pointers(out, outs)):
+        t.put(sums[r * t.vectors : (r + 1) * t.vectors], pointer, mask)
+    builder.ret_void()
+
+
+def _outer(t: _Tile) -> None:
+    a, rows, steps, count, b, stride, out, first, tail = t.function.args
+    builder = t.builder
+    pointers, table, mask = t.row_pointers(a, rows), t.pointer(steps, _i64), t.mask(tail)
+    nothing = [ir.Constant(t.vector, None)] * (t.rows * t.vectors)
+    loop, done, add, store, leave = map(t.block, ("loop", "done", "add", "store", "leave"))
+    run, target = t.pointer(b), t.pointer(out)
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    k, here, *sums = phis = t.phis([_int(0), run, *nothing], t.entry)
+    offset = builder.load(t.at(table, k))
+    sums = t.step(pointers, offset, t.run(here, mask), sums)
+    values = [builder.add(k, _int(1)), t.at(here, stride), *sums]
+    for phi, value in zip(phis, values, strict=True):
+        phi.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed("<", values[0], count), loop, done)
+
+    builder.position_at_end(done)
+    builder.cbranch(builder.icmp_signed("==", first, _int(0)), add, store)
+    for block in (store, add):
+        builder.position_at_end(block)
+        for r in range(t.rows):
+            row = sums[r * t.vectors : (r + 1) * t.vectors]
+            at = t.at(target, r * t.vectors * t.lanes)
+            if block is add:
+                row = [builder.fadd(*pair) for pair in zip(row, t.run(at), strict=True)]
+            t.put(row, at)
+        builder.branch(leave)
+    builder.position_at_end(leave)
+    builder.ret_void()
+
+
+def _transpose(t: _Tile) -> None:
+    source, source_stride, target, target_stride = t.function.args
+    source, target = t.pointer(source), t.pointer(target)
+    rows = []
+    for _ in range(t.lanes):
+        rows += t.run(source)
+        source = t.at(source, source_stride)
+    step = 1
+    while step < t.lanes:  # swap the off-diagonal squares of step x step, at each scale
+        lanes = range(t.lanes)
+        low = [lane if not lane & step else t.lanes + lane - step for lane in lanes]
+        high = [lane + step if not lane & step else t.lanes + lane for lane in lanes]
+        for i in (i for i in lanes if not i & step):
+            pair = rows[i], rows[i + step]
+            for at, order in ((i, low), (i + step, high)):
+                mask = ir.Constant(ir.VectorType(_i32, t.lanes), order)
+                rows[at] = t.builder.shuffle_vector(*pair, mask)
+        step *= 2
+    for row in rows:
+        t.put([row], target)
+        target = t.at(target, target_stride)
+    t.builder.ret_void()
+
+
+_i32, _i64 = ir.IntType(32), ir.IntType(64)
+_zero32 = ir.Constant(_i32, 0)
+
+
+def _int(value: int) -> ir.Constant:
+    return ir.Constant(_i64, value)
+
+
+def _thrice(vector: ir.Type) -> tuple[ir.Type, list[ir.Type]]:
+    return vector, [vector, vector, vector]

@@ -1,0 +1,108 @@
+"""matmul and linear: cpu against NumPy in float64, for any strides and shapes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from minigen.kernels.cpu import blas
+from minigen.kernels.cpu import matmul as cpu
+from minigen.kernels.reference import matmul as reference
+
+TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
+LAYOUTS = {
+    "contiguous": lambda a: a,
+    "transposed": lambda a: np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2),
+    "columns of a wider matrix": lambda a: np.concatenate([a, a], -1)[..., : a.shape[-1]],
+    "every other row": lambda a: np.repeat(a, 2, axis=-2)[..., ::2, :],
+    "every other column": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "reversed": lambda a: np.ascontiguousarray(a[..., ::-1])[..., ::-1],
+}
+
+
+@st.composite
+def operands(draw):
+    """Two operands with broadcasting leading axes, in random layouts."""
+    m, k, n = (draw(st.integers(0, 40)) for _ in range(3))
+    lead = draw(st.lists(st.integers(1, 3), max_size=2))
+    left = [draw(st.sampled_from([1, size])) for size in lead]
+    right = [draw(st.sampled_from([1, size])) for size in lead[draw(st.integers(0, len(lead))) :]]
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    pair = rng.standard_normal((*left, m, k)), rng.standard_normal((*right, k, n))
+    layouts = [LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))] for _ in range(2)]
+    return [lay(array.astype(dtype)) for lay, array in zip(layouts, pair, strict=True)]
+
+
+@given(operands())
+@settings(max_examples=150, deadline=None)
+def test_matmul_agrees_with_numpy(pair):
+    a, b = pair
+    before = a.copy(), b.copy()
+    got, expected = cpu.matmul(a, b), np.matmul(a.astype("float64"), b.astype("float64"))
+    assert got.shape == expected.shape
+    assert got.dtype == a.dtype
+    np.testing.assert_allclose(got, expected, atol=TOLERANCE[str(a.dtype)], rtol=1e-4)
+    np.testing.assert_array_equal(a, before[0])
+    np.testing.assert_array_equal(b, before[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(300, 200, 100), (7, 3000, 90), (2000, 17, 5), (1, 900, 900)])
+def test_large_products_use_tiles(shape, dtype):
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    expected = a.astype("float64") @ b.astype("float64")
+    np.testing.assert_allclose(cpu.matmul(a, b), expected, atol=20 * TOLERANCE[dtype])
+    turned = np.ascontiguousarray(b.T), np.ascontiguousarray(a.T)
+    np.testing.assert_allclose(cpu.matmul(*turned), expected.T, atol=20 * TOLERANCE[dtype])
+    np.testing.assert_allclose(
+        cpu.matmul(np.stack([a, a]), b[None]), np.stack([expected] * 2), atol=20 * TOLERANCE[dtype]
+    )
+
+
+@given(
+    st.sampled_from([(4,), (2, 3), (0,), (2, 0, 3), (600,)]),
+    st.integers(0, 30),
+    st.integers(1, 30),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_linear_agrees_with_the_reference(lead, inputs, outputs, with_bias):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((*lead, inputs)), rng.standard_normal((outputs, inputs))
+    bias = rng.standard_normal(outputs) if with_bias else None
+    got, expected = cpu.linear(x, weight, bias), reference.linear(x, weight, bias)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+
+
+def test_linear_in_tiles_adds_the_bias_once():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((500, 60)), rng.standard_normal((70, 60))
+    bias = rng.standard_normal(70)
+    np.testing.assert_allclose(cpu.linear(x, weight, bias), x @ weight.T + bias, atol=1e-12)
+
+
+def test_nan_reaches_its_row_only():
+    a, b = np.ones((3, 4), np.float32), np.ones((4, 2), np.float32)
+    a[1, 2] = np.nan
+    assert np.isnan(cpu.matmul(a, b)).tolist() == [[False] * 2, [True] * 2, [False] * 2]
+
+
+def test_mixed_dtypes_promote():
+    a, b = np.ones((2, 3), np.float32), np.ones((3, 2), np.float64)
+    assert cpu.matmul(a, b).dtype == np.float64
+    assert cpu.linear(a, b.T, None).dtype == np.float64
+
+
+def test_mismatched_sizes_name_both_shapes():
+    with pytest.raises(ValueError, match=r"a \(2, 3\) has 3 columns, b \(4, 2\) has 4 rows"):
+        cpu.matmul(np.ones((2, 3)), np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"x \(2, 3\) has 3 features, weight \(5, 4\) takes 4"):
+        cpu.linear(np.ones((2, 3)), np.ones((5, 4)), None)
+
+
+def test_the_private_blas_uses_the_processor():
+    wanted = blas._core_type()
+    assert wanted is None or blas.corename() == wanted
