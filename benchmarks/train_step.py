@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -116,7 +115,7 @@ def in_fresh_process(library, name, threads):
 
 
 def peak_memory(library, name, threads):
-    """MB by which ten steps raise this process's peak resident memory."""
+    """MB that ten steps need beyond what the process holds before them (Linux only)."""
     from workloads import WORKLOADS
 
     import minigen as mg
@@ -130,11 +129,18 @@ def peak_memory(library, name, threads):
         step = workload.peers()["contiguous"]
     else:
         step = workload.step
-        WORKLOADS["vae"]().step()  # kernels are loaded before the count begins
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        WORKLOADS["vae"]().step()  # the kernels' compiler is loaded before the count begins
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     for _ in range(10):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return resident("VmHWM") - before
+
+
+def resident(key):
+    """This process's resident memory (VmRSS) or its peak (VmHWM), in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
 
 
 def machine():

@@ -101,7 +101,9 @@ def conv2d_weight_grad(
         n, c, (h, w), o, (oh, ow), kernel_size, stride, padding, dilation, groups, False
     )
     if block(problem) is not None:
-        return blocked_weight_grad(x, grad, problem, _channels_last, _weight_grad)
+        result = blocked_weight_grad(x, grad, problem, _channels_last, _weight_grad)
+        if np.isfinite(result.sum()):
+            return result
     return _weight_grad(x, grad, problem)
 
 
@@ -171,6 +173,14 @@ def _tiles(
     return y.transpose(0, 3, 1, 2)
 
 
+def _blocks(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem
+) -> np.ndarray:
+    """Tiles over blocks of output pixels; single pixels where NaN or infinity would spread."""
+    y = blocked_gather(x, weight, bias, problem, _channels_last, _tiles)
+    return y if np.isfinite(y.sum()) else _tiles(x, weight, bias, problem)
+
+
 def _one_pixel(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem
 ) -> np.ndarray:
@@ -216,7 +226,7 @@ def _choices() -> dict[str, str]:
 ALGORITHMS: dict[str, Callable[..., np.ndarray]] = {
     "tiles": _tiles,
     "one pixel": _one_pixel,
-    "blocks": lambda *args: blocked_gather(*args, _channels_last, _tiles),
+    "blocks": _blocks,
 }
 _chosen: dict[Problem, str] = {}
 conv2d.choices = conv_transpose2d.choices = _choices  # type: ignore[attr-defined]

@@ -4,8 +4,9 @@ A tile computes whole vectors of output channels, so one or three channels would
 idle. Here a block of (bh, bw) neighbouring output pixels counts as one pixel of bh * bw * O
 channels: a convolution with a larger stride, whose kernel is the union of the block's windows. It
 mostly holds zeros, and still is up to four times less work. For a transposed convolution a block
-spans whole strides, and all its phases share one window. (Because of the zeros, infinity or NaN in
-an input pixel makes NaN of the whole block, not only of the outputs that depend on it.)
+spans whole strides, and all its phases share one window. Because of the zeros, infinity or NaN in
+an input pixel makes NaN of the whole block, not only of the outputs that depend on it: the caller
+looks for that, and then does without blocks.
 """
 
 from __future__ import annotations

@@ -195,12 +195,24 @@ def test_output_padding_through_output_size():
         np.testing.assert_allclose(cpu.conv_transpose2d(*args), reference.conv_transpose2d(*args))
 
 
-def test_nan_and_infinity_stay_where_they_belong():
-    x = np.zeros((1, 2, 6, 6), np.float32)
+@pytest.mark.parametrize("shape", [(1, 2, 6, 6), (8, 128, 32, 32)])  # the second goes by blocks
+def test_nan_and_infinity_stay_where_they_belong(shape):
+    x = np.zeros(shape, np.float32)
     x[0, 1, 2, 3], x[0, 0, 5, 5] = np.nan, np.inf
-    weight = np.ones((3, 2, 3, 3), np.float32)
-    args = (weight, None, (1, 1), (1, 1), (1, 1), 1)
-    np.testing.assert_array_equal(cpu.conv2d(x, *args), reference.conv2d(x, *args))
+    weight = np.ones((1, shape[1], 3, 3), np.float32)
+    pairs = ((1, 1), (1, 1), (1, 1))
+    expected = reference.conv2d(x, weight, None, *pairs, 1)
+    np.testing.assert_array_equal(cpu.conv2d(x, weight, None, *pairs, 1), expected)
+    turned = weight.transpose(1, 0, 2, 3)
+    y = cpu.conv_transpose2d(x, turned, None, shape[2:], *pairs, 1)
+    expected = reference.conv_transpose2d(x, turned, None, shape[2:], *pairs, 1)
+    np.testing.assert_array_equal(y, expected)
+    grad = np.zeros((shape[0], 1, *shape[2:]), np.float32)
+    grad[0, 0, 3, 3] = 1
+    args = (x, grad, (3, 3), *pairs, 1)
+    np.testing.assert_array_equal(
+        np.isnan(cpu.conv2d_weight_grad(*args)), np.isnan(reference.conv2d_weight_grad(*args))
+    )
 
 
 def test_empty_channels_give_the_bias():
