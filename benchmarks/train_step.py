@@ -9,6 +9,7 @@ first step. Numbers are medians; ratio = peer / minigen.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
@@ -35,7 +36,14 @@ def main():
     if unknown:
         sys.exit(f"train_step: unknown workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
     rows = [compare(name, args) for name in names]
-    result = {"machine": machine(), "commit": commit(), "peer": args.peer, "workloads": rows}
+    result = {
+        "command": " ".join(["python", "benchmarks/train_step.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "commit": commit(),
+        "peer": f"{args.peer} {torch_version()}",
+        "workloads": rows,
+    }
     if args.json:
         print(json.dumps(result, indent=2))
         return
@@ -141,6 +149,10 @@ def resident(key):
     """This process's resident memory (VmRSS) or its peak (VmHWM), in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+def torch_version():
+    return importlib.metadata.version("torch")
 
 
 def machine():
