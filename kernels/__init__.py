@@ -6,6 +6,9 @@ and `reference` (plain NumPy) for every other dtype, or where it is asked for wi
 `use("reference")` or MINIGEN_KERNELS=reference. The names and which module defines each are the
 TABLE of every target's package; modules, and Numba, are imported when a kernel first runs.
 Nothing here knows of Tensor, and nothing falls back from the GPU to the CPU.
+
+One machine gives the same bits in every run with the same number of threads. With another number,
+matrix products and convolution weight gradients may differ in their last bits; nothing else does.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ _last: dict[str, str] = {}  # name -> the target that ran last
 def use(target: str) -> contextlib.AbstractContextManager[None]:
     """Run every kernel on one host target, "reference" or "cpu", inside a `with` block.
 
-    The choice holds for the current thread (and context) only. Raises ValueError for other names.
+    Dtypes other than float32 and float64 have the reference alone. The choice holds for the current
+    thread (and context) only. Raises ValueError for other names.
     """
     _check_forced("use", target)
     return _use(target)
@@ -163,11 +167,9 @@ def _target(name: str, args: tuple[Any, ...]) -> str:
                 "move them to the cpu first"
             )
         return "cuda"
-    if forced is not None:
-        return forced
-    if name not in cpu.TABLE or (first is not None and first.dtype not in _FLOATS):
+    if first is not None and first.dtype not in _FLOATS:
         return "reference"
-    return "cpu"
+    return forced or ("cpu" if name in cpu.TABLE else "reference")
 
 
 def _flatten(args: tuple[Any, ...]) -> Iterator[Any]:

@@ -1,8 +1,7 @@
-"""The engine: how an op is declared, the graph that calls record, and the sweep that
-differentiates it.
+"""The engine: how an op is declared and recorded, and gradients as users ask for them.
 
-What may never live here: any particular op, or anything that knows of a device. An op is declared
-once,
+What may never live here: any particular op, or anything that knows of a device. (The sweep through
+what was recorded is in graph.) An op is declared once,
 
     @op
     def multiply(x, y):
@@ -15,62 +14,27 @@ what it needs by name: `g` (the output's gradient), `out`, any input or paramete
 `<input>_shape`; only what is named is kept.
 """
 
-import heapq
 import inspect
-import itertools
-import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property, wraps
 from typing import Any
 
+import numpy as np
+
 from minigen import backend
+from minigen.graph import (
+    enable_grad,
+    is_grad_enabled,  # noqa: F401  (offered here too)
+    mode,
+    new_id,
+    no_grad,  # noqa: F401
+    reachable,
+    set_grad_enabled,  # noqa: F401
+    sweep,
+)
 from minigen.tensor import Node, Tensor
 
 REGISTRY: dict[str, Any] = {}  # every declared op and composed function, by name
-
-
-class _Mode(threading.local):
-    recording = True
-
-
-_mode = _Mode()
-new_id = itertools.count().__next__  # creation order is a topological order of any graph
-
-
-class set_grad_enabled:
-    """Context manager and decorator: record the graph inside, or not."""
-
-    def __init__(self, enabled: bool):
-        self.enabled = enabled
-
-    def __enter__(self):
-        self.before, _mode.recording = _mode.recording, self.enabled
-
-    def __exit__(self, *error):
-        _mode.recording = self.before
-
-    def __call__(self, fn):
-        @wraps(fn)
-        def wrapped(*args, **kwargs):
-            with type(self)(self.enabled):
-                return fn(*args, **kwargs)
-
-        return wrapped
-
-
-def no_grad() -> set_grad_enabled:
-    """Inside, nothing is recorded: `with mg.no_grad(): ...` or `@mg.no_grad()`."""
-    return set_grad_enabled(False)
-
-
-def enable_grad() -> set_grad_enabled:
-    """Inside, the graph is recorded, also within `no_grad`."""
-    return set_grad_enabled(True)
-
-
-def is_grad_enabled() -> bool:
-    """Whether calls are being recorded."""
-    return _mode.recording
 
 
 # ------------------------------------------------------------------------------------ declaration
@@ -116,14 +80,12 @@ class Op:
             with enable_grad():
                 fresh = [alias(a) if isinstance(a, Tensor) else a for a in args]
                 out = composite(*fresh)
-            targets = [fresh[self.position[name]] for name in inputs]
-            wanted = [t for t in targets if isinstance(t, Tensor) and t.requires_grad]
             pairs = zip(_listed(out), _listed(g), strict=True)
-            pairs = [(o, v) for o, v in pairs if o.node is not None]  # it may depend on none wanted
-            outs, gs = zip(*pairs, strict=True)
-            found = grad(outs, wanted, gs, create_graph=_mode.recording, allow_unused=True)
-            by_id = {id(t): value for t, value in zip(wanted, found, strict=True)}
-            return tuple(by_id.get(id(t)) for t in targets)
+            seeds = [((o.node, o.index), v) for o, v in pairs if o.node is not None]
+            targets = [fresh[self.position[name]] for name in inputs]
+            places = [(getattr(t, "node", None), 0) for t in targets]
+            found = iter(sweep(seeds, [p for p in places if p[0] is not None], mode.recording))
+            return tuple(None if node is None else next(found) for node, _ in places)
 
         self._add_rule(inputs, rule, ("g", *self.names))
 
@@ -136,7 +98,10 @@ class Op:
     def __call__(self, *args, **static):
         if static and any(k in self._inputs or isinstance(v, Tensor) for k, v in static.items()):
             args, static = self._by_position(args, static)
-        tensors = args[0] if self.sequence else args
+        tensors = args
+        if self.sequence:
+            tensors = list(args[0])
+            args = (tensors, *args[1:])
         raw = [t.data if isinstance(t, Tensor) else t for t in tensors]
         try:
             if self.sequence:
@@ -146,7 +111,7 @@ class Op:
         except TypeError:
             backend.check_same_device(self.name, raw)
             raise
-        if _mode.recording and self.differentiable:
+        if mode.recording and self.differentiable:
             edges, mask = [], 0  # mask: which inputs hang on the graph
             for i, t in enumerate(tensors):
                 if isinstance(t, Tensor) and t.node is not None:
@@ -170,7 +135,8 @@ class Op:
             results = (result,)
         node.outputs = [(t.data.shape, t.data.dtype) for t in results]
         saved, guards = node.saved, node.guards
-        for name, parameter, what in self._plans.get(mask) or self._plan(mask):
+        plan = self._plans.get(mask)
+        for name, parameter, what in self._plan(mask) if plan is None else plan:
             if what == "out":  # its arrays, not the Tensors: those hold the node, a circle
                 saved[name] = [(t.data, t.version) for t in results]
                 guards.extend((name, t.version, t.version[0]) for t in results)
@@ -185,17 +151,15 @@ class Op:
                 value = [_trait(v, what) for v in value] if many else _trait(value, what)
             elif isinstance(value, Tensor):
                 guards.append((name, value.version, value.version[0]))
-            elif self.sequence and i == 0:
-                value = list(value)
-                kept = [t for t in value if isinstance(t, Tensor)]
-                guards.extend((name, t.version, t.version[0]) for t in kept)
+            elif isinstance(value, (tuple, list)):  # a sequence, or Tensors in an index
+                for t in value:
+                    if isinstance(t, Tensor):
+                        guards.append((name, t.version, t.version[0]))
             saved[name] = value
         return result
 
     def _plan(self, mask):
-        """What to keep when the inputs in `mask` need gradients: (name, parameter, None | shape |
-        dtype | out).
-        """
+        """What to keep for the inputs in `mask`: (name, parameter, None | shape | dtype | out)."""
         plan = {}
         for positions, _, wanted, _ in self.rules:
             if self.sequence or any(mask >> p & 1 for p in positions):
@@ -256,8 +220,7 @@ def composed(fn=None, *, differentiable=True, cases=()):
 
 
 def _stem(name, names):
-    """The parameter that `name`, `name_shape` or `name_dtype` speaks of (also `_device`), or None.
-    """
+    """The parameter that `x`, `x_shape`, `x_dtype` or `x_device` speaks of, or None."""
     for suffix in ("", "_shape", "_dtype", "_device"):
         if name.removesuffix(suffix) in names:
             return name.removesuffix(suffix)
@@ -265,7 +228,8 @@ def _stem(name, names):
 
 
 def _trait(value, what):
-    return getattr(value, what, ()) if what == "shape" else getattr(value, what, None)
+    found = getattr(value, what, None)
+    return np.shape(value) if found is None and what == "shape" else found  # a number or a list
 
 
 @op(view=True, linear=("x",))
@@ -277,7 +241,7 @@ def alias(x):
 alias.vjp(x=lambda g: g)
 
 
-# ---------------------------------------------------------------------------------------- the sweep
+# --------------------------------------------------------------------------------------- gradients
 
 
 def grad(
@@ -287,8 +251,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor, ...]:
-    """The gradients of sum(outputs * grad_outputs) with respect to each input, as a tuple of
-    Tensors.
+    """The gradients of sum(outputs * grad_outputs) by each input, as a tuple of Tensors.
 
     `grad_outputs` may be left out for outputs of one element. With `create_graph` the gradients
     can be differentiated again. An input that the outputs do not depend on raises, or gives None
@@ -312,7 +275,7 @@ def grad(
 def backward(outputs: Tensor | Sequence[Tensor], grad_outputs=None) -> None:
     """Add the gradients of the outputs to the `.grad` of every leaf they depend on."""
     seeds = _seeds(_listed(outputs), grad_outputs)
-    leaves = [n for n in reachable([node for (node, _), _ in seeds], -1) if n.op is None]
+    leaves = [n for n in reachable([node for (node, _), _ in seeds]) if n.op is None]
     taken = {id(g.data) for _, g in seeds}  # held by someone else: .grad is the leaf's own
     for leaf, g in zip(leaves, sweep(seeds, [(n, 0) for n in leaves], False), strict=True):
         if leaf.grad is not None:
@@ -327,8 +290,7 @@ Tensor.backward = backward
 
 
 def value_and_grad(loss_fn: Callable, model: Any) -> Callable:
-    """A function that returns `(loss, grads)`: the loss and its gradients by the model's
-    parameters.
+    """A function that returns `(loss, grads)`: the loss, and its gradients by the parameters.
 
     `model` is a Module or a sequence of Tensors; `grads` follows the order of
     `model.parameters()`, with None for a parameter that the loss does not depend on. If `loss_fn`
@@ -349,104 +311,11 @@ def value_and_grad(loss_fn: Callable, model: Any) -> Callable:
     return run
 
 
-def sweep(seeds, targets, create_graph):
-    """Gradients at `targets`, pairs (node, output index), from `seeds`, pairs ((node, index),
-    gradient).
-    """
-    oldest = min((node.id for node, _ in targets), default=0)
-    wanted = {node for node, _ in targets}
-    needed = set()  # nodes on a path to a target: no other VJP is worth computing
-    for node in reachable([node for (node, _), _ in seeds], oldest):
-        if node in wanted or any(e is not None and e[0] in needed for e in node.edges):
-            needed.add(node)
-    grads: dict[Node, list] = {}
-    queue: list[tuple[int, int, Node]] = []
-    results: dict[tuple[Node, int], Tensor] = {}
-
-    def add(node, index, g):
-        slots = grads.get(node)
-        if slots is None:
-            slots = grads[node] = [None] * len(node.outputs)
-            heapq.heappush(queue, (-node.id, id(node), node))
-        slots[index] = g if slots[index] is None else slots[index] + g
-
-    with set_grad_enabled(create_graph):
-        for (node, index), g in seeds:
-            if node in needed:
-                add(node, index, g)
-        while queue:
-            node = heapq.heappop(queue)[2]
-            slots = grads.pop(node)
-            if node in wanted:
-                results.update({(node, i): g for i, g in enumerate(slots) if g is not None})
-            if node.op is not None and any(e is not None and e[0] in needed for e in node.edges):
-                _pull(node, slots, needed, add)
-    return [results.get(target) for target in targets]
-
-
-def _pull(node, slots, needed, add):
-    """Apply a node's VJPs and hand each gradient to the node it belongs to."""
-    for name, version, then in node.guards:
-        if version[0] != then:
-            raise RuntimeError(
-                f"grad: {name!r}, saved by {node.op.name}, was written in place afterwards"
-                f" (version {version[0]}, saved at {then}); write to a copy instead"
-            )
-    if len(slots) == 1:
-        g = slots[0]
-    else:
-        g = tuple(
-            slot if slot is not None else Tensor(backend.zeros(shape, dtype, slots))
-            for slot, (shape, dtype) in zip(slots, node.outputs, strict=True)
-        )
-    values = {"g": g, **node.saved}
-    if "out" in values:
-        out = [Tensor(data, node, i) for i, (data, _) in enumerate(values["out"])]
-        for t, (_, version) in zip(out, values["out"], strict=True):
-            t.version = version
-        values["out"] = out[0] if len(slots) == 1 else tuple(out)
-    live = [edge is not None and edge[0] in needed for edge in node.edges]
-    for positions, rule, wanted, joint in node.op.rules:
-        if node.op.sequence:
-            positions = range(len(live))
-        positions = [(k, p) for k, p in enumerate(positions) if p < len(live) and live[p]]
-        if joint and positions:
-            found = rule(*[values[name] for name in wanted])
-        for k, p in positions:
-            values["i"] = p
-            value = found[k] if joint else rule(*[values[name] for name in wanted])
-            if value is not None:
-                parent, index = node.edges[p]
-                add(parent, index, _fit(value, *parent.outputs[index]))
-
-
-def _fit(g, shape, dtype):
-    """Undo broadcasting and promotion: the gradient in its input's shape and dtype."""
-    if g.shape != shape:
-        lead = g.ndim - len(shape)
-        axes = tuple(
-            i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)
-        )
-        g = g.sum(axes, keepdims=True).reshape(shape) if axes else g.reshape(shape)
-    if g.dtype != dtype:
-        g = (g.real if g.dtype.kind == "c" and dtype.kind != "c" else g).astype(dtype)
-    return g
-
-
-def reachable(roots, oldest):
-    """The nodes that `roots` depend on, no older than `oldest`, in the order of creation."""
-    seen, stack = set(roots), list(roots)
-    while stack:
-        for edge in stack.pop().edges:
-            if edge is not None and edge[0] not in seen and edge[0].id >= oldest:
-                seen.add(edge[0])
-                stack.append(edge[0])
-    return sorted(seen, key=lambda node: node.id)
-
-
 def _seeds(outputs, grad_outputs):
     """[((node, index), gradient)] of the outputs that hang on a graph."""
     grads = [None] * len(outputs) if grad_outputs is None else _listed(grad_outputs)
+    if len(grads) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs, {len(grads)} grad_outputs; give one each")
     seeds = []
     for i, (t, g) in enumerate(zip(outputs, grads, strict=True)):
         if t.node is None:

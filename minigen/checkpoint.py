@@ -1,12 +1,11 @@
-"""Trading time for memory: a function whose inner arrays are computed again when its gradient is
-asked for.
-"""
+"""Trading time for memory: inner arrays that are computed again when a gradient is asked for."""
 
 import copy
 from collections.abc import Callable
 from typing import Any
 
-from minigen.autograd import alias, enable_grad, is_grad_enabled, new_id, reachable, sweep
+from minigen.autograd import alias
+from minigen.graph import enable_grad, is_grad_enabled, new_id, reachable, sweep
 from minigen.tensor import Node, Tensor
 
 
@@ -15,31 +14,39 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
 
     Gradients also reach what `fn` closes over, such as a module's weights. A Generator among
     `args` is rewound, so that the second run draws the same numbers; other side effects of `fn`
-    happen twice. `fn` returns one Tensor.
+    happen twice. Raises TypeError unless `fn` returns one Tensor. Chen et al. 2016.
     """
     if not is_grad_enabled():
         return fn(*args)
-    replay = [copy.copy(a) if hasattr(a, "reserve") else a for a in args]
+    kept = [_rewound(a) for a in args]
     start = new_id()
     trial = fn(*[alias(a) if isinstance(a, Tensor) and a.node is not None else a for a in args])
-    if trial.node is None:
+    if not isinstance(trial, Tensor):
+        raise TypeError(f"checkpoint: fn returned {type(trial).__name__}; it must be one Tensor")
+    if trial.node is None or trial.node.id < start:  # nothing was recorded inside
         return trial
-    outer = []  # nodes older than the call that the result depends on: arguments and closure
-    for node in reachable([trial.node], -1):
-        for edge in node.edges if node.id > start else ():
-            if edge is not None and edge[0].id < start and edge not in outer:
-                outer.append(edge)
+    inside = [n for n in reachable([trial.node], after=start) if n.id > start]
+    edges = dict.fromkeys(e for n in inside for e in n.edges if e is not None)
+    outer = [e for e in edges if e[0].id < start]  # the arguments, and what fn closes over
 
     def rule(g):
+        begin = new_id()
         with enable_grad():
-            again = fn(*[copy.copy(a) if hasattr(a, "reserve") else a for a in replay])
-        found = sweep([((again.node, again.index), g)], outer, is_grad_enabled())
-        return tuple(found)
+            again = fn(*map(_rewound, kept))
+        return tuple(sweep([((again.node, again.index), g)], outer, is_grad_enabled(), begin))
 
     node = Node(new_id(), _Recompute(rule, len(outer)), tuple(outer))
     node.outputs = ((trial.shape, trial.dtype),)
     node.guards = [("checkpoint", a.version, a.version[0]) for a in args if isinstance(a, Tensor)]
-    return Tensor(trial.data, node)
+    node.guards += [guard for n in inside for guard in n.guards]  # for what fn closes over
+    out = Tensor(trial.data, node)
+    out.version = trial.version  # fn may have returned a view of an argument
+    return out
+
+
+def _rewound(argument):
+    """A copy of a Generator as it stands; anything else as it is."""
+    return copy.copy(argument) if hasattr(argument, "reserve") else argument
 
 
 class _Recompute:

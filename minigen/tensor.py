@@ -1,5 +1,4 @@
-"""Tensor: an array, its place in the graph, and its version. Operators and methods are attached by
-`minigen.ops`.
+"""Tensor: an array, its place in the graph, and its version. `minigen.ops` attaches its operators.
 
 What may never live here: numerical work (that is `ops`) and devices (that is `backend`).
 
@@ -18,9 +17,7 @@ from minigen import backend
 
 
 class Node:
-    """One call in the graph: its op, where its inputs come from, and the values its VJPs asked
-    for.
-    """
+    """One call in the graph: its op, where its inputs come from, what its VJPs asked for."""
 
     __slots__ = ("__weakref__", "edges", "grad", "guards", "id", "op", "outputs", "saved")
 
@@ -33,9 +30,7 @@ class Node:
 
 
 class Tensor:
-    """An n-dimensional array that can be differentiated. Wraps `data` without copying it; see
-    `tensor`.
-    """
+    """An n-dimensional array that can be differentiated: `data`, not copied (see `tensor`)."""
 
     __slots__ = ("__weakref__", "data", "index", "node", "version")
     __array_ufunc__ = None  # so that ndarray + Tensor is Tensor.__radd__
@@ -133,10 +128,7 @@ class Tensor:
         return self.data.tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        if copy:
-            return np.array(array, dtype)
-        return array if dtype is None else array.astype(dtype, copy=False)
+        return np.array(self.numpy(), dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.data.__dlpack__(**options)
@@ -160,47 +152,37 @@ class Tensor:
     def __setitem__(self, index: Any, value: Any) -> None:
         index = raw_index(index)
         if self._functional("x[...] = value", value):
-            self._become(type(self).index_put(self, index, value))
+            new = self.index_put(index, value)
+            self.version[0] += 1  # graphs that saved the old value must notice
+            self.data, self.node, self.index = new.data, new.node, new.index
+            self.version = new.version
         else:
             self.data[index] = raw(value)
             self.version[0] += 1
 
-    def _inplace(self, symbol: str, method: str, ufunc: Any, other: Any) -> "Tensor":
-        if self._functional(symbol, other):
-            return getattr(self, method)(other)
-        ufunc(self.data, raw(other), out=self.data)
-        self.version[0] += 1
-        return self
+    def _in_place(self, op: Any, other: Any) -> "Tensor":
+        """x += other and its like, which `minigen.ops` attaches: a NumPy ufunc's op and `other`."""
+        if not self._functional(op.name, other):
+            getattr(np, op.name)(self.data, raw(other), out=self.data)
+            self.version[0] += 1
+            return self
+        out = op(self, other)
+        if out.shape != self.shape:
+            raise ValueError(f"{op.name}: shape {self.shape} in place cannot become {out.shape}")
+        return out if out.dtype == self.dtype else out.astype(self.dtype)
 
-    def __iadd__(self, other: Any) -> "Tensor":
-        return self._inplace("+=", "__add__", np.add, other)
-
-    def __isub__(self, other: Any) -> "Tensor":
-        return self._inplace("-=", "__sub__", np.subtract, other)
-
-    def __imul__(self, other: Any) -> "Tensor":
-        return self._inplace("*=", "__mul__", np.multiply, other)
-
-    def __itruediv__(self, other: Any) -> "Tensor":
-        return self._inplace("/=", "__truediv__", np.divide, other)
-
-    def _functional(self, symbol: str, other: Any) -> bool:
+    def _functional(self, write: str, other: Any) -> bool:
         """Whether a write must make a new array, because a graph is being recorded through it."""
-        from minigen.autograd import is_grad_enabled
+        from minigen.graph import is_grad_enabled
 
         if not is_grad_enabled():
             return False
         if self.node is not None and self.node.op is None:
             raise RuntimeError(
-                f"{symbol}: this leaf of shape {self.shape} requires a gradient and must not be"
-                " written in place; use `with mg.no_grad():`"
+                f"{write} in place: this leaf of shape {self.shape} requires a gradient and must"
+                " not be written; use `with mg.no_grad():`"
             )
         return self.node is not None or getattr(other, "requires_grad", False)
-
-    def _become(self, other: "Tensor") -> None:
-        self.version[0] += 1  # graphs that saved the old value must notice
-        self.data, self.node, self.index = other.data, other.node, other.index
-        self.version = other.version
 
     # Python's protocols ----------------------------------------------------------------------
 
@@ -212,6 +194,9 @@ class Tensor:
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.data == raw(value)).any())
+
     def __bool__(self) -> bool:
         return bool(self.data)
 
@@ -220,6 +205,12 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.data.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.data.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.ndim == 0 else super().__format__(spec)
 
     def __index__(self) -> int:
         return self.data.__index__()
@@ -241,11 +232,11 @@ class Tensor:
 def tensor(
     data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A Tensor holding a copy of `data`: numbers, nested lists, arrays, Tensors, Pillow images,
-    DLPack.
+    """A copy of `data`: numbers, nested lists, arrays, Tensors, Pillow images, DLPack.
 
-    Python floats become float32; arrays keep their dtype. A Pillow image gives (H, W) or (H, W, C)
-    uint8.
+    Python floats become float32, all else keeps its dtype. A Pillow image gives (H, W) or (H, W, C)
+    uint8. The result is a leaf, outside the graph of `data`. Raises TypeError for what is not
+    numbers, ValueError for ragged lists.
     """
     array = _as_array(data, dtype)
     if backend.device_of(array) == backend.CPU:
@@ -261,14 +252,14 @@ def tensor(
 
 
 def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
-    """A Tensor that shares `data`'s memory where it can (arrays, DLPack); a Tensor comes back as
-    it is.
+    """A Tensor that shares `data`'s memory where it can (arrays, DLPack).
 
     What is shared must not be written from outside while a gradient needs it: such writes are not
-    seen.
+    seen. A Tensor comes back itself, or converted within its graph.
     """
-    if isinstance(data, Tensor) and dtype is None and device in (None, data.device):
-        return data
+    if isinstance(data, Tensor):
+        data = data if dtype is None else data.astype(dtype, copy=False)
+        return data if device is None else data.to(device)
     array = _as_array(data, dtype)
     return Tensor(array if device is None else backend.to_device(array, device))
 
@@ -281,10 +272,11 @@ def _as_array(data: Any, dtype: Any) -> Any:
     if hasattr(data, "__dlpack__"):
         array = np.from_dlpack(data)
     else:
+        typed = hasattr(data, "__array__")
         if isinstance(data, (list, tuple)):
-            data = _plain(data)
+            data, typed = _plain(data)
         array = np.asarray(data)
-        if array.dtype == np.float64 and not hasattr(data, "__array__"):
+        if array.dtype == np.float64 and not typed:
             array = array.astype(np.float32)  # Python floats: the working precision
     if array.dtype.kind not in "biufc":
         kind = type(data).__name__
@@ -292,10 +284,12 @@ def _as_array(data: Any, dtype: Any) -> Any:
     return array if dtype is None else array.astype(dtype, copy=False)
 
 
-def _plain(data: Any) -> Any:
+def _plain(data: Any) -> tuple[Any, bool]:
+    """Nested lists whose Tensors are replaced by arrays, and whether any element has a dtype."""
     if isinstance(data, (list, tuple)):
-        return [_plain(d) for d in data]
-    return data.numpy() if isinstance(data, Tensor) else data
+        pairs = [_plain(d) for d in data]
+        return [d for d, _ in pairs], any(typed for _, typed in pairs)
+    return (data.numpy(), True) if isinstance(data, Tensor) else (data, hasattr(data, "dtype"))
 
 
 def raw(value: Any) -> Any:

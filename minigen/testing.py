@@ -1,5 +1,4 @@
-"""Proofs for ops: gradients against finite differences to any order, and adjoints by the
-inner-product identity.
+"""Proofs for ops: gradients against finite differences to any order, adjoints by inner products.
 
 All checks are made along random directions: a gradient that is right along several random
 directions is right (a wrong one passes with probability zero), and a check costs two evaluations
@@ -16,8 +15,7 @@ from minigen.tensor import Tensor
 
 
 class GradientError(AssertionError):
-    """A gradient disagrees with finite differences, or an adjoint with the inner-product identity.
-    """
+    """A gradient disagrees with finite differences, or an adjoint with its operator."""
 
 
 def gradcheck(
@@ -30,13 +28,13 @@ def gradcheck(
     directions: int = 2,
     seed: int = 0,
 ) -> tuple[float, ...]:
-    """Check the derivatives of `fn(*inputs)` up to `order`; the error of each order, or
-    GradientError.
+    """Check the derivatives of `fn(*inputs)` up to `order` and return the error of each order.
 
-    Floating inputs (arrays or Tensors, used in float64; complex in complex128) are differentiated,
-    others passed as they are. Order k compares the derivative of the (k-1)-th vector-Jacobian
-    product, with respect to the inputs and to the vector, with a five-point difference along
-    random directions. Errors are relative to the magnitude of the derivative, at least 1.
+    Raises GradientError for an error above `tolerance`. Floating inputs (arrays or Tensors, used in
+    float64; complex in complex128) are differentiated, others passed as they are. Order k compares
+    the derivative of the (k-1)-th vector-Jacobian product, with respect to the inputs and to the
+    vector, with a five-point difference along random directions. Errors are relative to the
+    magnitude of the derivative, at least 1.
     """
     errors = gradient_errors(fn, inputs, order, eps=eps, directions=directions, seed=seed)
     name = getattr(fn, "__name__", "function")
@@ -79,8 +77,10 @@ def gradient_errors(
 def check_adjoint(
     forward: Callable, adjoint: Callable, x: Any, y: Any, tolerance: float = 1e-10
 ) -> float:
-    """Check <forward(x), y> = <x, adjoint(y)> for a linear `forward`; the relative gap, or
-    GradientError.
+    """Check <forward(x), y> = <x, adjoint(y)> for a linear `forward` and return the relative gap.
+
+    x and y are arrays or Tensors of the shapes of `forward`'s input and output. Raises
+    GradientError for a gap above `tolerance`.
     """
     x, y = (np.asarray(v.data if isinstance(v, Tensor) else v) for v in (x, y))
     left = _inner(forward(Tensor(x)).data, y)
@@ -105,9 +105,9 @@ def _order_one(call, values, cotangents, rng, eps, directions):
             return sum(_inner(o.data, c) for o, c in zip(outs, cotangents, strict=True))
 
         numeric = (8 * (along(eps) - along(-eps)) - (along(2 * eps) - along(-2 * eps))) / (12 * eps)
-        worst = max(worst, abs(exact - numeric) / max(1.0, abs(exact), abs(numeric)))
-        if not np.isfinite(exact):
+        if not np.isfinite(exact - numeric):
             return float("inf")
+        worst = max(worst, abs(exact - numeric) / max(1.0, abs(exact), abs(numeric)))
     return float(worst)
 
 

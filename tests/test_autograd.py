@@ -1,6 +1,9 @@
 """The engine: recording, the sweep, in-place safety, checkpointing, memory."""
 
+import copy
 import gc
+import math
+import pickle
 import weakref
 
 import numpy as np
@@ -99,6 +102,33 @@ def test_only_paths_to_the_inputs_are_computed():
     assert calls == ["x"]
 
 
+def test_what_is_reached_with_slope_zero_has_gradient_zero():
+    x = leaf(1.0, -2.0)
+    (g,) = mg.grad(mg.relu(x).sum(), [x], create_graph=True)
+    np.testing.assert_array_equal(mg.grad(g.sum(), [x])[0].numpy(), 0)
+    g.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 0)
+    shift = leaf(0.0, 0.0)  # the gradients of batch norm do not depend on its bias
+    data = mg.tensor(np.random.default_rng(0).standard_normal((4, 2)))
+    y = mg.batch_norm(data, None, None, None, shift, training=True)
+    (g,) = mg.grad(y.sum(), [shift], create_graph=True)
+    np.testing.assert_array_equal(mg.grad(g.sum(), [shift])[0].numpy(), 0)
+
+
+def test_sequences_may_be_generators_and_hold_lists():
+    x = leaf(1.0, 2.0)
+    y = mg.concatenate(part for part in [[5.0, 6.0, 7.0], x, x * 3])
+    (g,) = mg.grad(y, [x], mg.tensor(np.arange(7.0)))
+    np.testing.assert_array_equal(g.numpy(), [3 + 15, 4 + 18])
+
+
+def test_no_grad_may_be_entered_again_inside_itself():
+    quiet = mg.no_grad()
+    with quiet, quiet:
+        assert not mg.is_grad_enabled()
+    assert mg.is_grad_enabled()
+
+
 def test_no_grad_and_detach():
     x = leaf(1.0)
     with mg.no_grad():
@@ -139,6 +169,57 @@ def test_a_written_array_that_a_gradient_needs_raises(write):
             w.reshape(1, 2)[0][1] = 9.0
     with pytest.raises(RuntimeError, match=r"'y', saved by multiply, was written in place"):
         mg.grad(y, [x])
+
+
+VIEWS = {
+    "unpad": lambda w: mg.unpad(w, (2, 2), ((0, 1), (0, 1))),
+    "einsum": lambda w: mg.einsum("ii->i", w),
+    "imag": lambda w: mg.imag(w),
+    "asarray": lambda w: mg.asarray(w, dtype=w.dtype),
+    "detach": lambda w: w.detach(),
+    "checkpoint": lambda w: mg.checkpoint(lambda x: x, w),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_op_that_may_give_a_view_shares_the_guard(name):
+    w = mg.tensor(np.ones((3, 3), np.complex128 if name == "imag" else np.float64))
+    x = mg.tensor(np.ones_like(w.numpy()), requires_grad=True)
+    y = x * w
+    with mg.no_grad():
+        view = VIEWS[name](w)
+        assert np.shares_memory(view.numpy(), w.numpy())
+        view += 1
+    with pytest.raises(RuntimeError, match="written in place afterwards"):
+        mg.grad(y, [x], mg.Tensor(np.ones_like(y.numpy())))
+
+
+def test_tensors_inside_an_index_are_guarded():
+    x, rows = leaf(1.0, 2.0, 3.0), mg.tensor([0, 1])
+    y = x[(rows,)].sum()
+    rows[0] = 2
+    with pytest.raises(RuntimeError, match="'index', saved by getitem"):
+        mg.grad(y, [x])
+
+
+def test_in_place_keeps_dtype_and_shape_also_inside_a_graph():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    for y in (x * 1, mg.tensor([1.0, 2.0])):
+        y += np.ones(2)
+        y **= 2
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y.numpy(), [4, 9])
+        with pytest.raises(ValueError, match=r"\(2,\)"):
+            y += mg.ones((3, 2))
+
+
+def test_astype_copies_unless_told_not_to():
+    x = mg.tensor([1.0, 2.0])
+    y, shared = x.astype(np.float32), x.astype(np.float32, copy=False)
+    y += 1
+    np.testing.assert_array_equal(x.numpy(), [1, 2])
+    shared += 1
+    np.testing.assert_array_equal(x.numpy(), [2, 3])
 
 
 def test_an_output_that_a_gradient_needs_is_guarded_too():
@@ -188,6 +269,42 @@ def test_tensor_copies_and_asarray_shares():
     assert copied.numpy()[0] == 1 and shared.numpy()[0] == 5
 
 
+# Python's protocols -----------------------------------------------------------------------
+
+
+def test_a_tensor_of_lists_keeps_what_has_a_dtype():
+    assert mg.tensor([1.0, 2.0]).dtype == np.float32
+    assert mg.tensor([np.float64(1), 2.0]).dtype == np.float64
+    assert mg.tensor([leaf(1.0), [2.0]]).dtype == np.float64
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        mg.tensor([[1.0, 2.0], [3.0]])
+    with pytest.raises(TypeError, match="cannot hold"):
+        mg.tensor("one")
+
+
+def test_asarray_converts_within_the_graph():
+    x = leaf(1.0, 2.0)
+    assert mg.asarray(x) is x
+    (g,) = mg.grad(mg.asarray(x, dtype=np.float32).sum(), [x])
+    assert g.dtype == np.float64
+
+
+def test_protocols():
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert 4.0 in x and 5.0 not in x and len(x) == 2 and [float(v) for v in x[0]] == [1, 2]
+    assert f"{mg.tensor(1.5):.3f}" == "1.500" and f"{x}" == str(x)
+    assert complex(mg.tensor(1 + 2j)) == 1 + 2j and int(mg.tensor(3)) == 3
+    assert x in {x} and list(range(4))[mg.tensor(2)] == 2
+    for copied in (copy.deepcopy(x), copy.copy(x), pickle.loads(pickle.dumps(x))):
+        assert copied.dtype == x.dtype and not np.shares_memory(copied.numpy(), x.numpy())
+        np.testing.assert_array_equal(copied.numpy(), x.numpy())
+    assert np.from_dlpack(x)[1, 1] == 4 and np.shares_memory(np.from_dlpack(x), x.data)
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(x, np.float64, copy=False)
+    with pytest.raises(TypeError, match="len"):
+        iter(mg.tensor(1.0))
+
+
 # checkpoint -------------------------------------------------------------------------------
 
 
@@ -203,6 +320,43 @@ def test_checkpoint_gives_the_same_gradients_also_to_closures():
     for a, b in zip(plain, again, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     gradcheck(lambda x: mg.checkpoint(block, x), [x])
+
+
+def test_checkpoints_in_a_row_share_weights_and_add_up_once():
+    x, w = leaf(0.7), leaf(0.3)
+    step = lambda h: mg.tanh(h * w + x)
+    again = lambda h: mg.checkpoint(step, h)
+    plain, checked = step(step(step(x))), again(again(again(x)))
+    for a, b in zip(mg.grad(plain, [x, w]), mg.grad(checked, [x, w]), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-14)
+    gradcheck(lambda x, w: mg.checkpoint(lambda h: mg.sin(h * w), mg.sin(x * w)), [x, w], order=3)
+
+
+def test_a_checkpoint_sweeps_its_own_graph_only(monkeypatch):
+    x, w, visited = leaf(0.7), leaf(0.3), []
+    pull = mg.graph._pull
+    monkeypatch.setattr(mg.graph, "_pull", lambda node, *a: visited.append(node) or pull(node, *a))
+    y = x
+    for _ in range(20):
+        y = mg.checkpoint(lambda h: mg.tanh(h * w), y)
+    mg.grad(y, [x, w])
+    assert len(visited) == 20 * 3  # the checkpoint, tanh, multiply
+
+
+def test_what_a_checkpoint_closes_over_is_guarded():
+    x, w = leaf(0.7), leaf(0.3)
+    y = mg.checkpoint(lambda h: mg.tanh(h * w), x)
+    with mg.no_grad():
+        w += 1
+    with pytest.raises(RuntimeError, match="written in place afterwards"):
+        mg.grad(y, [x])
+
+
+def test_checkpoint_of_something_from_outside():
+    x, w = leaf(1.0), leaf(2.0)
+    assert mg.grad(mg.checkpoint(lambda x: w, x), [w])[0].item() == 1
+    with pytest.raises(TypeError, match="fn returned tuple"):
+        mg.checkpoint(lambda x: (x, x), x)
 
 
 def test_checkpoint_replays_its_generator():
@@ -227,10 +381,23 @@ def test_errors_say_what_is_wrong():
         mg.grad(x * x, [x], mg.tensor([1.0, 1.0, 1.0]))
     with pytest.raises(ValueError, match="input 0 does not require"):
         mg.grad((x * x).sum(), [mg.tensor([1.0])])
+    with pytest.raises(ValueError, match="2 outputs, 1 grad_outputs"):
+        mg.grad([x * x, x], [x], [x.detach()])
     with pytest.raises(TypeError, match="int64 has no gradient"):
         mg.tensor([1], requires_grad=True)
     with pytest.raises(ValueError, match="only a leaf"):
         (x * 2).requires_grad = False
+
+
+def test_gradcheck_refuses_nan():
+    with pytest.raises(GradientError, match="error inf"), np.errstate(invalid="ignore"):
+        gradcheck(lambda x: x * math.nan, [np.ones(2)])
+
+    def nowhere(x):  # the gradient is finite, the function is not
+        return mg.where(mg.zeros(2, bool), x, 0.0) + math.nan
+
+    with pytest.raises(GradientError, match="error inf"):
+        gradcheck(nowhere, [np.ones(2)])
 
 
 def test_gradcheck_catches_wrong_gradients():

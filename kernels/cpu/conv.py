@@ -102,7 +102,7 @@ def conv2d_weight_grad(
     )
     if block(problem) is not None:
         result = blocked_weight_grad(x, grad, problem, _channels_last, _weight_grad)
-        if np.isfinite(result.sum()):
+        if _finite(result):
             return result
     return _weight_grad(x, grad, problem)
 
@@ -139,9 +139,11 @@ def _run(
     """Serve conv2d and conv_transpose2d by the algorithm chosen for the shape."""
     if bias is not None and bias.shape != (problem.out_channels,):
         raise ValueError(f"{problem}: bias has shape {bias.shape}, expected one value a channel")
-    if 0 in x.shape or 0 in weight.shape:
-        y = np.zeros((x.shape[0], *problem.output_size, problem.out_channels), np.result_type(x))
-        return (y if bias is None else y + bias).transpose(0, 3, 1, 2)
+    if 0 in x.shape or 0 in weight.shape or 0 in problem.output_size:
+        shape = (problem.batch, *problem.output_size, problem.out_channels)
+        y = np.zeros(shape, np.result_type(x, weight))
+        y += 0 if bias is None else bias
+        return y.transpose(0, 3, 1, 2)
     algorithm = _chosen.get(problem)
     if algorithm is None:
         algorithm = _chosen[problem] = choose(problem)
@@ -178,7 +180,13 @@ def _blocks(
 ) -> np.ndarray:
     """Tiles over blocks of output pixels; single pixels where NaN or infinity would spread."""
     y = blocked_gather(x, weight, bias, problem, _channels_last, _tiles)
-    return y if np.isfinite(y.sum()) else _tiles(x, weight, bias, problem)
+    return y if _finite(y) else _tiles(x, weight, bias, problem)
+
+
+def _finite(y: np.ndarray) -> bool:
+    """Whether y is free of NaN and infinity; a sum that overflows counts as not free."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(y.sum()))
 
 
 def _one_pixel(

@@ -2,7 +2,8 @@
 
 All arrays are flat (1-D) and contiguous, images channels-last; the integer tables are those of
 `conv_plan.Plan`. Every output element is computed by one thread in a fixed order, so results do not
-depend on the schedule.
+depend on the schedule. Weight gradients are shares summed by as many workers as there are threads,
+and so depend on that number in their last bits.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def weight_grad(x, grad, sums, geo, phases, pixels, rows_table, panels):
     workers, blocks, size = geo[WORKERS], geo[BLOCKS], x.itemsize
     depth = len(rows_table)
     outputs, width = geo[GROUP_OUTPUTS] * geo[GROUPS], phases[0, 5]
-    lanes, widest = VECTOR_BYTES // size, _panel_width(0, panels, geo)
+    lanes, widest = VECTOR_BYTES // size, _panel_width(np.int64(0), panels, geo)
     for worker in prange(workers):
         scratch = np.empty(geo[SCRATCH], x.dtype)
         copy = np.empty(len(pixels) * widest + lanes, x.dtype)

@@ -6,26 +6,27 @@ float64 goes to the reference. (NumPy's own tanh is as fast as one of these.)
 
 from __future__ import annotations
 
-import numba
+import functools
+
 import numpy as np
 from numba import prange
 
 from ..reference import elementwise as reference
-from .jit import OPTIONS, inline_kernel, parallel_kernel
+from .jit import inline_kernel, parallel_kernel
 from .rows import SERIAL, flat, flat_like
 
 
 def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
     """x where x > 0, slope * x elsewhere; slope 0 is relu (-inf becomes 0) and NaN stays NaN."""
     y = np.empty_like(x)
-    _leaky_relu(flat(x), float(slope), flat(y))
+    _leaky_relu(flat_like(x, y), float(slope), flat(y))
     return y
 
 
 def leaky_relu_grad(grad: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray:
     """grad where x > 0 (or NaN), slope * grad elsewhere: the derivative at 0 is slope."""
     dx = np.empty_like(x)
-    _leaky_relu_grad(flat_like(grad, x), flat(x), float(slope), flat(dx))
+    _leaky_relu_grad(flat_like(grad, dx), flat_like(x, dx), float(slope), flat(dx))
     return dx
 
 
@@ -48,7 +49,7 @@ def _map(fast, plain, x):
     if x.dtype != np.float32:
         return plain(x)
     y = np.empty_like(x)
-    fast(flat(x), flat(y))
+    fast(flat_like(x, y), flat(y))
     return y
 
 
@@ -82,7 +83,7 @@ def _leaky_relu_grad(grad, x, slope, dx):
 
 
 # The polynomials' argument reductions must not be reordered, so only a*b+c may be fused here.
-_exact = numba.njit(**(OPTIONS | {"fastmath": {"contract"}, "forceinline": True}))
+_exact = functools.partial(inline_kernel, fastmath={"contract"})
 
 _LOG2_E = np.float32(1.44269504)
 _LN2_HIGH = np.float32(0.693359375)  # few bits, so that its multiples are exact

@@ -1,12 +1,9 @@
 """How CPU kernels are compiled: the decorators every kernel of this package uses.
 
 `@kernel` makes a serial function, `@parallel_kernel` one whose `prange` loops run on
-`minigen.kernels.get_num_threads()` threads. Both cache machine code on disk (next to the source, or
-in Numba's user cache where that folder cannot be written), release the GIL, divide as NumPy does.
-The first compilation of a process logs one line; loading from the disk cache logs nothing.
-
-The disk cache watches the file that defines a kernel, not the files of the functions that it calls:
-after editing a helper that kernels of other files inline, delete `__pycache__`.
+`minigen.kernels.get_num_threads()` threads. Both keep machine code on disk (cache.py), release the
+GIL, divide as NumPy does. The first compilation of a process logs one line; loading from disk logs
+nothing.
 
 Nothing about any particular kernel lives here.
 """
@@ -26,50 +23,49 @@ import numba
 from numba.core import event
 
 from .. import get_num_threads
+from .cache import keep
 
 # Sums may be reordered and a*b+c fused, so that loops vectorise; but NaN and infinity stay exactly
 # as IEEE has them: "nnan" and "ninf" (and with them "fast") would let the compiler drop tests.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
-OPTIONS: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "fastmath": FASTMATH,
-    "error_model": "numpy",
-}
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile a serial function; it can be called from Python and from other kernels."""
-    return numba.njit(**OPTIONS)(function)
+    return keep(numba.njit(**OPTIONS | options)(function))
 
 
-def inline_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def inline_kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile a small helper so that LLVM always inlines it; call it from kernels only."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
+    return kernel(function, forceinline=True, **options)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function with `prange` loops; call it from Python, by position.
-
-    The compiled function is `.jitted`, for kernels that call it from compiled code.
-    """
-    jitted = numba.njit(parallel=True, **OPTIONS)(function)
+    """Compile a function with `prange` loops; call it from Python, by position."""
+    jitted = kernel(function, parallel=True)
 
     @functools.wraps(function)
     def launch(*args: Any) -> Any:
         # Numba keeps the count per Python thread: pass on minigen's, once a thread and change.
         if getattr(_thread, "count", 0) != get_num_threads():
             _pass_on_thread_count()
-        return jitted(*args)
+        if _turn is None:
+            return jitted(*args)
+        with _turn:
+            return jitted(*args)
 
-    launch.jitted = jitted  # type: ignore[attr-defined]
     return launch
 
 
 def _pass_on_thread_count() -> None:
+    global _turn
     count = get_num_threads()
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     _thread.count = count
+    if _turn is None and numba.threading_layer() == "workqueue":
+        with _choosing:
+            _turn = _turn or threading.RLock()
 
 
 class _CompileNotice(event.Listener):
@@ -108,5 +104,9 @@ def _keep_freed_memory() -> None:
 
 
 _thread = threading.local()
+# Without OpenMP or TBB, Numba aborts the process if two Python threads run parallel loops at once:
+# there they take turns.
+_turn: threading.RLock | None = None
+_choosing = threading.Lock()
 event.register("numba:compile", _CompileNotice())
 _keep_freed_memory()

@@ -27,6 +27,8 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if k != b.shape[-2]:
         raise ValueError(f"matmul: a {a.shape} has {k} columns, b {b.shape} has {b.shape[-2]} rows")
     dtype = a.dtype if a.dtype is b.dtype else np.result_type(a, b)
+    if dtype not in _NO_BIAS:
+        return np.matmul(a, b)
     if b.ndim == 2 and (a.ndim == 2 or a.flags.c_contiguous):
         rows = a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), k)
         return _product(rows, b, _NO_BIAS[dtype], dtype).reshape(*a.shape[:-1], n)
@@ -50,6 +52,10 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.nda
         raise ValueError(
             f"linear: x {x.shape} has {x.shape[-1]} features, weight {weight.shape} takes "
             f"{weight.shape[-1]}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"linear: bias has shape {bias.shape}, weight {weight.shape} expects {weight.shape[:1]}"
         )
     start = _NO_BIAS[dtype] if bias is None else np.ascontiguousarray(bias, dtype)
     y = _product(rows, weight.T, start, dtype)

@@ -17,6 +17,7 @@ from .jit import inline_kernel, kernel, parallel_kernel
 from .rows import SERIAL, as_rows, lanes, like_rows
 
 BLOCK = 16384  # elements
+_FIRST = np.int64(0)  # row 0; Numba would compile a version of its own for a literal 0
 
 
 def channel_sum(x: np.ndarray) -> np.ndarray:
@@ -53,7 +54,9 @@ def batch_norm_eval(x, mean, var, weight, bias, eps: float, slope: float):
     mean, var = _vectors(x, mean, var)
     y = np.empty_like(rows)
     shape = lanes(*rows.shape)
-    _eval(rows.reshape(shape), mean, var, weight, bias, eps, slope, y.reshape(shape))
+    _eval(
+        rows.reshape(shape), mean, var, weight, bias, eps, slope, y.reshape(shape), _chunks(x.size)
+    )
     return like_rows(y, x.shape)
 
 
@@ -110,7 +113,7 @@ def _channel_sum(x, out, chunks):
     rows, width = x.shape
     parts = _zeros(chunks, width)
     if chunks == 1:
-        _sum_chunk(x, 0, rows, parts[0])
+        _sum_chunk(x, _FIRST, rows, parts[0])
     else:
         for chunk in prange(chunks):
             _sum_chunk(x, rows * chunk // chunks, rows * (chunk + 1) // chunks, parts[chunk])
@@ -199,7 +202,8 @@ def _join_moments(means, squares, rows, mean, var):
             seen += n
     for c in range(channels):
         mean[c] = m[c]
-        var[c] = s[c] / max(seen, 1)
+        # Rounding may leave a tiny negative sum where all numbers are equal.
+        var[c] = 0.0 if s[c] < 0 else s[c] / max(seen, 1)
 
 
 @kernel
@@ -221,15 +225,19 @@ def _scales(var, weight, eps):
     return scale
 
 
-@inline_kernel
-def _normalise_row(x, mean, scale, bias, slope, y):
+@kernel
+def _normalise_chunk(x, first, last, mean, scale, bias, slope, y):
+    """Rows first..last of y."""
+    width = x.shape[1]
     if slope == 1:
-        for j in range(x.size):
-            y[j] = (x[j] - mean[j]) * scale[j] + bias[j]
+        for i in range(first, last):
+            for j in range(width):
+                y[i, j] = (x[i, j] - mean[j]) * scale[j] + bias[j]
     else:
-        for j in range(x.size):
-            before = (x[j] - mean[j]) * scale[j] + bias[j]
-            y[j] = leaky_element(before, before, slope)
+        for i in range(first, last):
+            for j in range(width):
+                before = (x[i, j] - mean[j]) * scale[j] + bias[j]
+                y[i, j] = leaky_element(before, before, slope)
 
 
 @parallel_kernel
@@ -237,7 +245,7 @@ def _train(x, weight, bias, eps, slope, y, mean, var, chunks):
     rows, width = x.shape
     means, squares = _zeros(chunks, width), _zeros(chunks, width)
     if chunks == 1:
-        _moments_chunk(x, 0, rows, means[0], squares[0])
+        _moments_chunk(x, _FIRST, rows, means[0], squares[0])
     else:
         for chunk in prange(chunks):
             first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
@@ -247,25 +255,25 @@ def _train(x, weight, bias, eps, slope, y, mean, var, chunks):
     mean_lane, bias_lane = _spread(mean, width), _spread(bias, width)
     scale_lane = _spread(_scales(var, weight, eps), width)
     if chunks == 1:
-        for i in range(rows):
-            _normalise_row(x[i], mean_lane, scale_lane, bias_lane, leak, y[i])
+        _normalise_chunk(x, _FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
     else:
-        for i in prange(rows):
-            _normalise_row(x[i], mean_lane, scale_lane, bias_lane, leak, y[i])
+        for chunk in prange(chunks):
+            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+            _normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
 
 
 @parallel_kernel
-def _eval(x, mean, var, weight, bias, eps, slope, y):
+def _eval(x, mean, var, weight, bias, eps, slope, y, chunks):
     rows, width = x.shape
     leak = x.dtype.type(slope)
     mean_lane, bias_lane = _spread(mean, width), _spread(bias, width)
     scale_lane = _spread(_scales(var, weight, eps), width)
-    if x.size < SERIAL:
-        for i in range(rows):
-            _normalise_row(x[i], mean_lane, scale_lane, bias_lane, leak, y[i])
+    if chunks == 1:
+        _normalise_chunk(x, _FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
     else:
-        for i in prange(rows):
-            _normalise_row(x[i], mean_lane, scale_lane, bias_lane, leak, y[i])
+        for chunk in prange(chunks):
+            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+            _normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
 
 
 @inline_kernel
@@ -294,12 +302,15 @@ def _grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
             moment[j] += weighted[j]
 
 
-@inline_kernel
-def _grad_row(grad, x, mean, scale, bias, slope, offset, tilt, dx):
-    for j in range(x.size):
-        d = x[j] - mean[j]
-        g = _inner(grad[j], d, scale[j], bias[j], slope)
-        dx[j] = scale[j] * g - (offset[j] + tilt[j] * d)
+@kernel
+def _dx_chunk(grad, x, mean, scale, bias, slope, first, last, offset, tilt, dx):
+    """Rows first..last of dx."""
+    width = x.shape[1]
+    for i in range(first, last):
+        for j in range(width):
+            d = x[i, j] - mean[j]
+            g = _inner(grad[i, j], d, scale[j], bias[j], slope)
+            dx[i, j] = scale[j] * g - (offset[j] + tilt[j] * d)
 
 
 @kernel
@@ -342,7 +353,7 @@ def _grad(grad, x, mean, var, weight, bias, eps, slope, train, dx, sums, chunks)
     totals, moments = _zeros(chunks, width), _zeros(chunks, width)
     if chunks == 1:
         _grad_chunk(
-            grad, x, mean_lane, scale_lane, bias_lane, leak, 0, rows, totals[0], moments[0]
+            grad, x, mean_lane, scale_lane, bias_lane, leak, _FIRST, rows, totals[0], moments[0]
         )
     else:
         for chunk in prange(chunks):
@@ -354,14 +365,14 @@ def _grad(grad, x, mean, var, weight, bias, eps, slope, train, dx, sums, chunks)
     offset, tilt = _join_grad(totals, moments, rows, var, eps, scale, train, sums)
     offset_lane, tilt_lane = _spread(offset, width), _spread(tilt, width)
     if chunks == 1:
-        for i in range(rows):
-            _grad_row(
-                grad[i], x[i], mean_lane, scale_lane, bias_lane, leak, offset_lane, tilt_lane,
-                dx[i],
-            )  # fmt: skip
+        _dx_chunk(
+            grad, x, mean_lane, scale_lane, bias_lane, leak, _FIRST, rows, offset_lane, tilt_lane,
+            dx,
+        )  # fmt: skip
     else:
-        for i in prange(rows):
-            _grad_row(
-                grad[i], x[i], mean_lane, scale_lane, bias_lane, leak, offset_lane, tilt_lane,
-                dx[i],
+        for chunk in prange(chunks):
+            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+            _dx_chunk(
+                grad, x, mean_lane, scale_lane, bias_lane, leak, first, last, offset_lane,
+                tilt_lane, dx,
             )  # fmt: skip

@@ -63,12 +63,14 @@ def _flat(name, first, *others):
         if array is None:
             views.append(np.empty(0, first.dtype))
             continue
-        if not array.flags.c_contiguous or array.shape != first.shape:
+        same = array.shape == first.shape and array.dtype == first.dtype
+        if not same or not array.flags.c_contiguous:
             raise ValueError(
-                f"{name}: got an array of shape {array.shape}, strides {array.strides}; "
-                f"expected C-contiguous memory of shape {first.shape}, which is updated in place"
+                f"{name}: got a {array.dtype} array of shape {array.shape}, strides "
+                f"{array.strides}; expected {first.dtype} in C-contiguous memory of shape "
+                f"{first.shape}, because it is updated in place"
             )
-        views.append(np.asarray(array, first.dtype).reshape(-1))
+        views.append(array.reshape(-1))
     return views[1:]
 
 

@@ -7,16 +7,17 @@ equal the reference's to the last bit, with any number of threads.
 
 from __future__ import annotations
 
-import numba
+import functools
+
 import numpy as np
 from numba import prange
 
 from ..reference import random as reference
-from .jit import OPTIONS, parallel_kernel
+from .jit import kernel, parallel_kernel
 
 TASK = 2048  # blocks
 
-_exact = numba.njit(**(OPTIONS | {"fastmath": False}))
+_exact = functools.partial(kernel, fastmath=False)
 
 
 def philox_bits(key: int, counter: int, n: int) -> np.ndarray:

@@ -54,16 +54,14 @@ def lanes(rows: int, channels: int) -> tuple[int, int]:
 
 
 def flat(x: np.ndarray) -> np.ndarray:
-    """x's elements in memory order, without a copy if x is dense (whatever the order of its axes).
-
-    The elements of flat(np.empty_like(x)), which is never a copy, lie in the same order.
-    """
+    """The elements of a dense array in memory order, without a copy; np.empty_like is dense."""
     return x.reshape(-1) if x.flags.c_contiguous else x.ravel(order="K")
 
 
 def flat_like(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """y's elements, as x's dtype, in the order of flat(x)."""
-    if y.strides != x.strides or y.shape != x.shape or y.dtype != x.dtype:
+    """y's elements, as x's dtype, in the order of flat(x); copied only if they lie otherwise."""
+    both = y.flags.c_contiguous and x.flags.c_contiguous  # then axes of length 1 have any strides
+    if y.shape != x.shape or y.dtype != x.dtype or not (both or y.strides == x.strides):
         same = np.empty_like(x)
         same[...] = y
         y = same

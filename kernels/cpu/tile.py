@@ -1,10 +1,17 @@
 """Register tiles: the inner loops of convolution, written as LLVM vector code.
 
-A tile holds `rows` x (`vectors` * LANES) sums in vector registers, and each step of its loop takes
-one scalar from each row of A and one run of B: `rows * vectors` multiply-adds for `rows + vectors`
-loads. A is read where it lies, through tables of offsets, so that no patches are gathered; B
-comes as panels. LLVM turns this into about 90 % of the processor's multiply-add peak, which loops
-over scalars do not reach. Sizes follow the processor: with AVX-512, 16 float32 lanes, 32 registers.
+A tile holds `rows` x (`vectors` * lanes) sums in vector registers, and each step of its loop takes
+one scalar from each row of A and one run of B, `vectors` registers long:
+
+    sums[r][v] += A[r] * B[v]        rows * vectors multiply-adds for rows + vectors loads
+
+A processor does two multiply-adds and two loads a cycle, and each sum waits about four cycles for
+its last addition. So a tile wants more sums than 2 * 4, for the waiting, and at least as many
+multiply-adds as loads; what bounds it is the number of registers. With AVX-512 (16 float32 lanes,
+32 registers) 8 rows x 3 vectors take 24 sums, 3 of B and 1 scalar: 24 multiply-adds for 11 loads.
+LLVM turns this into about 90 % of the processor's multiply-add peak, which loops over scalars do
+not reach. A is read where it lies, through tables of offsets, so that no patches are gathered; B
+comes as panels, `vectors` * lanes columns wide.
 
 Addresses are plain integers (`array.ctypes.data`), offsets int64 counts of elements. Nothing here
 knows what a convolution is.
@@ -15,11 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from .cache import TARGET
 
 
 def lanes(dtype: Any) -> int:
@@ -28,13 +36,13 @@ def lanes(dtype: Any) -> int:
 
 
 def _processor() -> tuple[int, int]:
-    """(bytes of a vector register, number of vector registers) of this processor."""
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    """(bytes of a vector register, number of vector registers) that Numba compiles for."""
+    triple, _, features = TARGET
+    if "+avx512f" in features.split(","):
         return 64, 32
-    if features.get("avx"):
+    if "+avx" in features.split(","):
         return 32, 16
-    return 16, 32 if features.get("neon") else 16
+    return 16, 32 if triple.startswith(("aarch64", "arm64")) else 16
 
 
 VECTOR_BYTES, _registers = _processor()

@@ -308,6 +308,17 @@ METHODS = {
     "__rxor__": lambda x, y: bitwise_xor(y, x),
     "__invert__": lambda x: bitwise_not(x),
     "__getitem__": lambda x, index: getitem(x, index),
+    # in place
+    "__iadd__": lambda x, y: x._in_place(add, y),
+    "__isub__": lambda x, y: x._in_place(subtract, y),
+    "__imul__": lambda x, y: x._in_place(multiply, y),
+    "__itruediv__": lambda x, y: x._in_place(divide, y),
+    "__ifloordiv__": lambda x, y: x._in_place(floor_divide, y),
+    "__imod__": lambda x, y: x._in_place(remainder, y),
+    "__ipow__": lambda x, y: x._in_place(power, y),
+    "__iand__": lambda x, y: x._in_place(bitwise_and, y),
+    "__ior__": lambda x, y: x._in_place(bitwise_or, y),
+    "__ixor__": lambda x, y: x._in_place(bitwise_xor, y),
     # shape
     "reshape": lambda x, *shape, order="C": reshape(x, _shape_of(shape), order),
     "transpose": lambda x, *axes: transpose(x, _shape_of(axes) or None),

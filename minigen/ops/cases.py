@@ -1,6 +1,4 @@
-"""What the gradient checks feed to an op: each `case` names, input by input, what kind of array to
-draw.
-"""
+"""What the gradient checks feed to an op: a `case` says, input by input, what kind of array."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,8 +21,9 @@ class Spec:
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs (specs, or values passed as they are; a list of specs for a sequence) and static
-    parameters.
+    """Inputs and static parameters of one check.
+
+    An input is a spec, a list of specs for a sequence, or a value that is passed as it is.
     """
 
     inputs: tuple[Any, ...]
@@ -52,9 +51,7 @@ def positive(*shape: int) -> Spec:
 
 
 def distinct(*shape: int) -> Spec:
-    """Values at least 0.1 apart from one another and 0.05 from zero: for functions with kinks or
-    ties.
-    """
+    """Values 0.1 apart from one another and 0.05 from zero: for functions with kinks or ties."""
 
     def draw(rng, s):
         n = int(np.prod(s))

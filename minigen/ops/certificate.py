@@ -126,7 +126,9 @@ def _single_row(function, i, each, target, device):
             if a.dtype != x.dtype:
                 error, note = math.inf, f"the gradient of {x.dtype} is {a.dtype}"
             gap = float(np.linalg.norm(a.data - b.data) / max(1.0, float(np.linalg.norm(b.data))))
-            error = max(error, gap)
+            error = float(np.maximum(error, gap))  # NaN stays, and fails
+        elif (a is None) != (b is None):
+            error, note = math.inf, "there is a gradient in one precision only"
     dtype = "complex64" if any(_kind(x) == "c" for x in leaves) else "float32"
     return Row(name, i, dtype, target, error, None, None, error <= FLOAT32_TOLERANCE, note)
 
@@ -206,7 +208,7 @@ def _adjoint_gap(function, each, call, leaves):
         if function.names[position] in function.linear:
             for i in range(start, start + size):
                 if _kind(leaves[i]) in "fc":
-                    worst = max(worst, _gap(call, leaves, i))
+                    worst = float(np.maximum(worst, _gap(call, leaves, i)))
         start += size
     return worst
 

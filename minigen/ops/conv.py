@@ -147,7 +147,7 @@ def conv_transpose1d(
 @op(
     linear=("x", "weight"),
     cases=[
-        case(normal(2, 4, 5, 4), normal(2, 2, 3, 2), None, (2, 1), (1, 0), (1, 2), 2),
+        case(normal(2, 4, 5, 4), normal(2, 2, 3, 2), normal(2), (2, 1), (1, 0), (1, 2), 2),
         case(normal(2, 3, 4, 4), normal(4, 3, 1, 1), None, (1, 1), (0, 0), (1, 1), 1),
     ],
 )
@@ -160,7 +160,7 @@ def convolution(x, weight, bias, stride, padding, dilation, groups):
 @op(
     linear=("x", "weight"),
     cases=[
-        case(normal(2, 4, 2, 3), normal(4, 2, 3, 2), None, (4, 5), (2, 1), (1, 0), (1, 2), 2),
+        case(normal(2, 4, 2, 3), normal(4, 2, 3, 2), normal(4), (4, 5), (2, 1), (1, 0), (1, 2), 2),
         case(normal(2, 3, 3, 2), normal(3, 2, 2, 2), None, (6, 5), (2, 2), (0, 0), (1, 1), 1),
     ],
 )

@@ -50,14 +50,14 @@ def empty(shape: Any, dtype: Any = np.float32, *, device: str = "cpu") -> Tensor
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: str = "cpu") -> Tensor:
     """A tensor filled with one value; its dtype is the value's (float32 for a Python float)."""
-    if dtype is None and isinstance(fill_value, float):
+    if dtype is None and type(fill_value) is float:
         dtype = np.float32
     return Tensor(backend.module(device).full(shape, raw(fill_value), dtype))
 
 
 def arange(*bounds: Any, dtype: Any = None, device: str = "cpu") -> Tensor:
     """[start,] stop[, step]: int64 for integers, float32 if any bound is a float."""
-    if dtype is None and any(isinstance(b, float) for b in bounds):
+    if dtype is None and any(type(b) is float for b in bounds):
         dtype = np.float32
     return Tensor(backend.module(device).arange(*bounds, dtype=dtype))
 
@@ -101,26 +101,26 @@ def full_like(x, fill_value, dtype=None):
 
 
 @composed(cases=[case(normal(2, 3), np.float64), case(normal(2), np.complex128)])
-def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype, its gradient in x's own. Integers and booleans end the graph."""
-    return _cast(x, dtype) if np.dtype(dtype).kind in "fc" else _discrete(x, dtype)
+def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
+    """x in another dtype, its gradient in x's own. Integers and booleans end the graph.
+
+    Without `copy` the result shares x's memory if x has that dtype already.
+    """
+    convert = _cast if np.dtype(dtype).kind in "fc" else _discrete
+    return convert(x, dtype, copy)
 
 
-@op(view=True, linear=("x",), cases=[case(normal(2, 3), np.float64)])
-def _cast(x, dtype):
-    return (
-        np.asarray(x).astype(dtype, copy=False) if np.isscalar(x) else x.astype(dtype, copy=False)
-    )
+@op(view=True, linear=("x",), cases=[case(normal(2, 3), np.float64, False)])
+def _cast(x, dtype, copy):
+    return (x if hasattr(x, "astype") else np.asarray(x)).astype(dtype, copy=copy)
 
 
 _cast.vjp(x=lambda g: g)  # the engine casts a gradient to its input's dtype
 
 
 @op(differentiable=False, view=True)
-def _discrete(x, dtype):
-    return (
-        np.asarray(x).astype(dtype, copy=False) if np.isscalar(x) else x.astype(dtype, copy=False)
-    )
+def _discrete(x, dtype, copy):
+    return (x if hasattr(x, "astype") else np.asarray(x)).astype(dtype, copy=copy)
 
 
 @op(view=True, linear=("x",), cases=[case(normal(2, 3), "cpu")])
@@ -145,7 +145,7 @@ copy.vjp(x=lambda g: g)
 
 @composed(cases=[case(complex_normal(2, 3)), case(normal(2))])
 def conj(x: Any) -> Any:
-    """The complex conjugate; a real tensor comes back as it is."""
+    """The complex conjugate; what is real comes back as it is."""
     return _conj(x) if getattr(x, "dtype", _REAL).kind == "c" or isinstance(x, complex) else x
 
 
@@ -162,8 +162,8 @@ _conj.vjp(x=lambda g: conj(g))
 
 @composed(cases=[case(complex_normal(2, 3)), case(normal(2))])
 def real(x: Any) -> Tensor:
-    """The real part; a real tensor comes back as it is."""
-    return _real(x) if isinstance(x, Tensor) and x.dtype.kind == "c" else x
+    """The real part; what is real comes back as it is."""
+    return _real(x) if getattr(x, "dtype", _REAL).kind == "c" or isinstance(x, complex) else x
 
 
 @op(view=True, linear=("x",), cases=[case(complex_normal(2, 3))])
@@ -174,7 +174,7 @@ def _real(x):
 _real.vjp(x=lambda g: g)
 
 
-@op(linear=("x",), cases=[case(complex_normal(2, 3))])
+@op(view=True, linear=("x",), cases=[case(complex_normal(2, 3))])
 def imag(x):
     return np.imag(x)
 

@@ -56,6 +56,7 @@ def einsum(subscripts: Any, *operands: Any) -> Tensor:
 
 @op(
     sequence=True,
+    view=True,
     linear=("xs",),
     cases=[case([normal(2, 3), normal(3, 4)], "ij,jk->ik"), case([normal(2, 2)], "ii->i")],
 )
@@ -78,9 +79,8 @@ def _einsum_x(g, i, xs, xs_shape, subscripts):
     found = _einsum(operands, ",".join(terms) + "->" + once)
     if len(once) == len(mine):
         return found
-    steps = [
-        backend.like(g.data).arange(shape[mine.index(s)]) for s in once
-    ]  # a letter twice: onto its diagonal
+    # A letter that stands twice: onto its diagonal.
+    steps = [backend.like(g.data).arange(shape[mine.index(s)]) for s in once]
     steps = dict(zip(once, np.meshgrid(*steps, indexing="ij", sparse=True), strict=True))
     return index_add(found, tuple(steps[s] for s in mine), shape)
 

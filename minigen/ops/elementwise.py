@@ -132,6 +132,8 @@ positive.vjp(x=lambda g: g)
         case(normal(2, 3), 0),
         case(above_zero(2, 3), -0.5),
         case(2.0, normal(2, 3)),
+        case(complex_normal(2, 3), complex_normal(3)),
+        case(complex_normal(2), 3),
     ]
 )
 def power(x, y):
@@ -140,14 +142,16 @@ def power(x, y):
 
 def _power_x(g, x, y):
     if isinstance(y, (int, float)):
-        return g * (y * x ** (y - 1)) if y not in (0, 1, 2) else g * (0, 1, 2 * x)[int(y)]
-    return g * y * where((x == 0) & (y == 0), 1, x) ** (y - 1)  # y x^(y-1) is 0 where y is
+        return g * (conj(y * x ** (y - 1)) if y not in (0, 1, 2) else (0, 1, 2 * conj(x))[int(y)])
+    slope = y * where((x == 0) & (y == 0), 1, x) ** (y - 1)  # y x^(y-1) is 0 where y is
+    return g * conj(slope)
 
 
 def _power_y(g, x, out):
     if isinstance(x, (int, float)) and x > 0:
         return g * out * math.log(x)
-    return g * out * log(where(equal(x, 0), 1, x))  # x^y log(x) tends to 0 with x; NaN where x < 0
+    slope = out * log(where(equal(x, 0), 1, x))  # x^y log(x) tends to 0 with x; NaN where x < 0
+    return g * conj(slope)
 
 
 power.vjp(x=_power_x, y=_power_y)
@@ -161,20 +165,20 @@ def square(x):
 square.vjp(x=lambda g, x: g * (2 * conj(x)))
 
 
-@op(cases=[case(above_zero(2, 3))])
+@op(cases=[case(above_zero(2, 3)), case(complex_normal(2, 3))])
 def sqrt(x):
     return np.sqrt(x)
 
 
-sqrt.vjp(x=lambda g, out: 0.5 * g / out)
+sqrt.vjp(x=lambda g, out: 0.5 * g / conj(out))
 
 
-@op(cases=[case(above_zero(2, 3))])
+@op(cases=[case(above_zero(2, 3)), case(complex_normal(2, 3))])
 def reciprocal(x):
     return np.reciprocal(x)
 
 
-reciprocal.vjp(x=lambda g, out: -g * square(out))
+reciprocal.vjp(x=lambda g, out: -g * conj(square(out)))
 
 
 @op(cases=[case(distinct(2, 3)), case(complex_normal(2, 3))])
@@ -200,7 +204,12 @@ remainder.vjp(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y))
 # ------------------------------------------------------------------------- exponentials, logarithms
 
 
-@op
+EVERYWHERE = [case(normal(2, 3)), case(complex_normal(2, 3))]
+UPRIGHT = [case(above_zero(2, 3)), case(complex_normal(2, 3))]
+WITHIN = [case(uniform(-0.9, 0.9, 2, 3)), case(complex_normal(2, 3))]
+
+
+@op(cases=EVERYWHERE)
 def exp(x):
     if type(x) is np.ndarray and x.ndim and x.dtype.char in "fd":
         return kernels.exp(x)
@@ -210,52 +219,52 @@ def exp(x):
 exp.vjp(x=lambda g, out: g * conj(out))
 
 
-@op
+@op(cases=EVERYWHERE)
 def exp2(x):
     return np.exp2(x)
 
 
-exp2.vjp(x=lambda g, out: g * (out * math.log(2)))
+exp2.vjp(x=lambda g, out: g * conj(out * math.log(2)))
 
 
-@op
+@op(cases=EVERYWHERE)
 def expm1(x):
     return np.expm1(x)
 
 
-expm1.vjp(x=lambda g, out: g * (out + 1))
+expm1.vjp(x=lambda g, out: g * conj(out + 1))
 
 
-@op(cases=[case(above_zero(2, 3))])
+@op(cases=UPRIGHT)
 def log(x):
     return np.log(x)
 
 
-log.vjp(x=lambda g, x: g / x)
+log.vjp(x=lambda g, x: g / conj(x))
 
 
-@op(cases=[case(above_zero(2, 3))])
+@op(cases=UPRIGHT)
 def log2(x):
     return np.log2(x)
 
 
-log2.vjp(x=lambda g, x: g / (x * math.log(2)))
+log2.vjp(x=lambda g, x: g / conj(x * math.log(2)))
 
 
-@op(cases=[case(above_zero(2, 3))])
+@op(cases=UPRIGHT)
 def log10(x):
     return np.log10(x)
 
 
-log10.vjp(x=lambda g, x: g / (x * math.log(10)))
+log10.vjp(x=lambda g, x: g / conj(x * math.log(10)))
 
 
-@op(cases=[case(above_zero(2, 3))])
+@op(cases=UPRIGHT)
 def log1p(x):
     return np.log1p(x)
 
 
-log1p.vjp(x=lambda g, x: g / (1 + x))
+log1p.vjp(x=lambda g, x: g / conj(1 + x))
 
 
 @op(cases=PAIRS)
@@ -269,52 +278,52 @@ logaddexp.vjp(x=lambda g, x, out: g * exp(x - out), y=lambda g, y, out: g * exp(
 # ---------------------------------------------------------------------- trigonometry, hyperbolic
 
 
-@op
+@op(cases=EVERYWHERE)
 def sin(x):
     return np.sin(x)
 
 
-sin.vjp(x=lambda g, x: g * cos(x))
+sin.vjp(x=lambda g, x: g * conj(cos(x)))
 
 
-@op
+@op(cases=EVERYWHERE)
 def cos(x):
     return np.cos(x)
 
 
-cos.vjp(x=lambda g, x: -g * sin(x))
+cos.vjp(x=lambda g, x: -g * conj(sin(x)))
 
 
-@op(cases=[case(uniform(-1, 1, 2, 3))])
+@op(cases=[case(uniform(-1, 1, 2, 3)), case(complex_normal(2, 3))])
 def tan(x):
     return np.tan(x)
 
 
-tan.vjp(x=lambda g, out: g * (1 + square(out)))
+tan.vjp(x=lambda g, out: g * conj(1 + square(out)))
 
 
-@op(cases=[case(uniform(-0.9, 0.9, 2, 3))])
+@op(cases=WITHIN)
 def arcsin(x):
     return np.arcsin(x)
 
 
-arcsin.vjp(x=lambda g, x: g / sqrt(1 - square(x)))
+arcsin.vjp(x=lambda g, x: g / conj(sqrt(1 - square(x))))
 
 
-@op(cases=[case(uniform(-0.9, 0.9, 2, 3))])
+@op(cases=WITHIN)
 def arccos(x):
     return np.arccos(x)
 
 
-arccos.vjp(x=lambda g, x: -g / sqrt(1 - square(x)))
+arccos.vjp(x=lambda g, x: -g / conj(sqrt(1 - square(x))))
 
 
-@op
+@op(cases=EVERYWHERE)
 def arctan(x):
     return np.arctan(x)
 
 
-arctan.vjp(x=lambda g, x: g / (1 + square(x)))
+arctan.vjp(x=lambda g, x: g / conj(1 + square(x)))
 
 
 @op(cases=FAR_FROM_ZERO)
@@ -328,52 +337,52 @@ arctan2.vjp(
 )
 
 
-@op
+@op(cases=EVERYWHERE)
 def sinh(x):
     return np.sinh(x)
 
 
-sinh.vjp(x=lambda g, x: g * cosh(x))
+sinh.vjp(x=lambda g, x: g * conj(cosh(x)))
 
 
-@op
+@op(cases=EVERYWHERE)
 def cosh(x):
     return np.cosh(x)
 
 
-cosh.vjp(x=lambda g, x: g * sinh(x))
+cosh.vjp(x=lambda g, x: g * conj(sinh(x)))
 
 
-@op
+@op(cases=EVERYWHERE)
 def tanh(x):
     return np.tanh(x)
 
 
-tanh.vjp(x=lambda g, out: g * (1 - square(out)))
+tanh.vjp(x=lambda g, out: g * conj(1 - square(out)))
 
 
-@op
+@op(cases=EVERYWHERE)
 def arcsinh(x):
     return np.arcsinh(x)
 
 
-arcsinh.vjp(x=lambda g, x: g / sqrt(square(x) + 1))
+arcsinh.vjp(x=lambda g, x: g / conj(sqrt(square(x) + 1)))
 
 
-@op(cases=[case(uniform(1.5, 3, 2, 3))])
+@op(cases=[case(uniform(1.5, 3, 2, 3)), case(complex_normal(2, 3))])
 def arccosh(x):
     return np.arccosh(x)
 
 
-arccosh.vjp(x=lambda g, x: g / sqrt(square(x) - 1))
+arccosh.vjp(x=lambda g, x: g / conj(sqrt(x - 1) * sqrt(x + 1)))
 
 
-@op(cases=[case(uniform(-0.9, 0.9, 2, 3))])
+@op(cases=WITHIN)
 def arctanh(x):
     return np.arctanh(x)
 
 
-arctanh.vjp(x=lambda g, x: g / (1 - square(x)))
+arctanh.vjp(x=lambda g, x: g / conj(1 - square(x)))
 
 
 @op(cases=FAR_FROM_ZERO)

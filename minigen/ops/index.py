@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigen import backend, kernels
 from minigen.autograd import composed, op
@@ -151,6 +152,10 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
         raise ValueError(f"take: mode {mode!r} is unknown; there are 'raise', 'wrap' and 'clip'")
     if not hasattr(indices, "ndim"):
         indices = np.asarray(indices, dtype=None if np.size(indices) else np.int64)
+    if indices.dtype.kind == "b":
+        indices = indices.astype(np.int64)  # places 0 and 1 as in NumPy, not a mask
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"take: indices are {indices.dtype}; they must be integers")
     return getitem(x, (slice(None),) * axis + (indices,) if axis else indices)
 
 
@@ -214,19 +219,26 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
     return take_along_axis(x, best, axis), best
 
 
-@composed(cases=[case(distinct(3, 5)), case(distinct(3, 4), axis=1, keepdims=True)])
-def median(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The middle value along an axis, of an even number the mean of two; NaN if any is NaN."""
+@composed(
+    cases=[
+        case(distinct(3, 5)),
+        case(distinct(3, 4), axis=1, keepdims=True),
+        case(distinct(3, 2, 2), axis=(0, -1)),
+    ]
+)
+def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The middle value along axes, of an even number the mean of two; NaN if any is NaN."""
     x = _tensor(x)
-    ndim = x.ndim
-    lines = reshape(x, -1) if axis is None else moveaxis(x, axis, -1)
-    n = lines.shape[-1]
-    lines = sort(lines)
+    axes = normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim, "median")
+    n = math.prod(x.shape[a] for a in axes)
+    others = [length for a, length in enumerate(x.shape) if a not in axes]
+    lines = moveaxis(x, axes, tuple(range(len(others), x.ndim)))
+    lines = sort(reshape(lines, (*others, n)))
     middle = lines[..., (n - 1) // 2 : n // 2 + 1].mean(-1)
-    middle = where(np.isnan(lines.data[..., -1]), math.nan, middle)
+    middle = where(np.isnan(lines.data[..., -1:]).any(-1), math.nan, middle)
     if not keepdims:
         return middle
-    return reshape(middle, (1,) * ndim) if axis is None else moveaxis(middle[..., None], -1, axis)
+    return reshape(middle, [1 if a in axes else length for a, length in enumerate(x.shape)])
 
 
 @op(differentiable=False)

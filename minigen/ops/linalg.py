@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigen.autograd import composed, op
 from minigen.ops.cases import Spec, case, complex_normal, distinct, normal, positive
@@ -45,7 +46,7 @@ WELL = Spec(lambda rng, s: rng.uniform(-0.5, 0.5, s) + 2 * np.eye(s[-1]), (2, 3,
 DEFINITE = Spec(lambda rng, s: (lambda a: a @ a.mT + np.eye(s[-1]))(rng.normal(size=s)), (2, 3, 3))
 
 
-@op(cases=[case(WELL)])
+@op(cases=[case(WELL), case(complex_normal(3, 3))])
 def inv(x):
     return np.linalg.inv(x)
 
@@ -76,12 +77,12 @@ def _solve_b(g, a, b_shape):
 solve.vjp(a=_solve_a, b=_solve_b)
 
 
-@op(cases=[case(WELL)])
+@op(cases=[case(WELL), case(complex_normal(3, 3))])
 def det(x):
     return np.linalg.det(x)
 
 
-det.vjp(x=lambda g, x, out: conj(g * out)[..., None, None] * adjoint(inv(x)))
+det.vjp(x=lambda g, x, out: (g * conj(out))[..., None, None] * adjoint(inv(x)))
 
 
 @op(cases=[case(WELL)])
@@ -100,9 +101,7 @@ def cholesky(x):
 
 
 def _cholesky_x(g, out):
-    half = _halved(
-        matmul(adjoint(out), g)
-    )  # Murray 2016, Differentiation of the Cholesky decomposition
+    half = _halved(matmul(adjoint(out), g))  # Murray 2016
     back = inv(out)
     return _on_lower(matmul(adjoint(back), matmul(half, back)))
 
@@ -112,10 +111,9 @@ cholesky.vjp(x=_cholesky_x)
 
 @op(cases=[case(DEFINITE)])
 def eigh(x):
-    """(eigenvalues ascending, eigenvectors in columns), read from
-    the lower triangles of real symmetric matrices.
+    """(eigenvalues ascending, eigenvectors in columns) of real symmetric matrices' lower triangles.
 
-    The gradient of the eigenvectors exists where no two eigenvalues are equal.
+    The eigenvectors of equal eigenvalues have no gradient; what they would add is left out.
     """
     return tuple(np.linalg.eigh(x))
 
@@ -123,8 +121,8 @@ def eigh(x):
 def _eigh_x(g, out):
     values, vectors = out
     one = eye(values.shape[-1], dtype=values.dtype, device=values.device)
-    gaps = values[..., None, :] - values[..., :, None] + one
-    inner = matmul(adjoint(vectors), g[1]) / gaps * (1 - one) + g[0][..., None] * one
+    gaps = values[..., None, :] - values[..., :, None]
+    inner = matmul(adjoint(vectors), g[1]) * _inverse(gaps) + g[0][..., None] * one
     return _on_lower(matmul(vectors, matmul(inner, adjoint(vectors))))
 
 
@@ -133,9 +131,10 @@ eigh.vjp(x=_eigh_x)
 
 @op(cases=[case(normal(2, 3, 3)), case(normal(4, 2), False), case(normal(2, 3), False)])
 def svd(x, full_matrices=True):
-    """(U, S, Vh) of real matrices, singular values descending; the gradient needs distinct ones.
+    """(U, S, Vh) of real matrices, singular values descending.
 
-    With full_matrices, NumPy's default, it exists for square matrices only: U or Vh is not unique.
+    With full_matrices, NumPy's default, there is a gradient for square matrices only. The vectors
+    of equal or zero singular values have none; what they would add is left out.
     """
     return tuple(np.linalg.svd(x, full_matrices))
 
@@ -149,16 +148,21 @@ def _svd_x(g, x_shape, out, full_matrices):
         )
     one = eye(s.shape[-1], dtype=s.dtype, device=s.device)
     row, column = s[..., None, :], s[..., :, None]
-    gaps = (1 - one) / (row * row - column * column + one)
+    gaps = _inverse(row * row - column * column)
     turn_u = gaps * _odd(matmul(adjoint(u), gu)) * row
     turn_v = gaps * _odd(matmul(vh, adjoint(gvh))) * column
     found = matmul(u, matmul(turn_u + turn_v + gs[..., None] * one, vh))
     beside_u = gu - matmul(u, matmul(adjoint(u), gu))  # what leaves the span of U, and of V
     beside_v = gvh - matmul(matmul(gvh, adjoint(vh)), vh)
-    return found + matmul(beside_u / row, vh) + matmul(u, beside_v / column)
+    return found + matmul(beside_u * _inverse(row), vh) + matmul(u, beside_v * _inverse(column))
 
 
 svd.vjp(x=_svd_x)
+
+
+def _inverse(x):
+    """1 / x, and 0 where x is 0."""
+    return (x != 0) / where(x == 0, 1, x)
 
 
 def _halved(x):
@@ -216,11 +220,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     Without `ord` and `axis` it is the 2-norm of all elements. The 2-norm has gradient 0 at 0.
     """
     x = _tensor(x)
+    if x.dtype.kind not in "fc":
+        x = x.astype(np.float64)
     if ord is None and (axis is None or isinstance(axis, int) or len(axis) <= 2):
         return _norm2(x, axis, keepdims)
-    axes = (
-        tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    )
+    axes = normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim, "norm")
     if len(axes) == 1:
         return _vector_norm(x, ord, axes[0], keepdims)
     if len(axes) != 2:
@@ -233,7 +237,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
         raise ValueError(
             f"norm: ord {ord!r} of a matrix; there are None, 'fro', 'nuc', 1, -1, 2, -2, inf, -inf"
         )
-    row, column = (a % x.ndim for a in axes)
+    row, column = axes
     add_up, choose = (row, column) if abs(ord) == 1 else (column, row)
     sums = abs(x).sum(add_up, keepdims=True)
     found = sums.max(choose, keepdims=True) if ord > 0 else sums.min(choose, keepdims=True)
@@ -244,7 +248,7 @@ def _spectral_norm(x, ord, axes, keepdims):
     """The largest or smallest singular value, or their sum."""
     values = svd(moveaxis(x, axes, (-2, -1)), False)[1]
     found = values.sum(-1) if ord == "nuc" else values[..., 0 if ord == 2 else -1]
-    return expand_dims(found, tuple(a % x.ndim for a in axes)) if keepdims else found
+    return expand_dims(found, axes) if keepdims else found
 
 
 def _vector_norm(x, ord, axis, keepdims):

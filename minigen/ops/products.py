@@ -144,7 +144,10 @@ def vecdot(x: Any, y: Any, axis: int = -1) -> Tensor:
     x, y = _tensor(x), _tensor(y)
     if x.ndim == 0 or y.ndim == 0:
         raise ValueError(f"vecdot: shapes {x.shape} and {y.shape}; both need an axis to sum over")
-    return (conj(x) * y).sum(axis)
+    if x.shape[axis] != y.shape[axis]:
+        raise ValueError(f"vecdot: axis {axis} of shapes {x.shape} and {y.shape} must be equal")
+    products = conj(x) * y
+    return products.sum(axis, products.dtype)
 
 
 @composed(cases=[case(normal(2, 3), normal(4, 3)), case(normal(3), normal(3))])

@@ -13,7 +13,7 @@ from minigen import kernels
 from minigen.autograd import op
 from minigen.ops.cases import case, complex_normal, distinct, normal
 from minigen.ops.choosing import isnan, where
-from minigen.ops.creation import eye, ones
+from minigen.ops.creation import conj, eye, ones
 from minigen.ops.elementwise import exp
 from minigen.ops.shape import broadcast_to, expand_dims, flip, moveaxis, reshape, triu
 
@@ -160,7 +160,13 @@ min.vjp(x=_extreme_x)
 amax, amin = max, min
 
 
-@op(cases=[*AXES[:3], case(np.array([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0]]), axis=1)])
+@op(
+    cases=[
+        *AXES[:3],
+        case(np.array([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0]]), axis=1),
+        case(complex_normal(2, 3), axis=1),
+    ]
+)
 def prod(x, axis=None, dtype=None, keepdims=False):
     return np.prod(x, axis, dtype, keepdims=keepdims)
 
@@ -168,14 +174,14 @@ def prod(x, axis=None, dtype=None, keepdims=False):
 def _prod_x(g, x, out, axis, keepdims):
     g = _kept(g, x.ndim, axis, keepdims)
     if np.all(x.data != 0):
-        return g * _kept(out, x.ndim, axis, keepdims) / x
+        return g * conj(_kept(out, x.ndim, axis, keepdims) / x)
     axes = _axes(x.ndim, axis)  # a zero among them: multiply the others, for each element in turn
     ends = tuple(range(x.ndim - len(axes), x.ndim))
     last = moveaxis(x, axes, ends)
     n = math.prod(last.shape[x.ndim - len(axes) :])
     others = expand_dims(reshape(last, (*last.shape[: x.ndim - len(axes)], n)), -2)
     others = prod(where(eye(n, dtype=bool, device=x.device), 1, others), -1)
-    return g * moveaxis(reshape(others, last.shape), ends, axes)
+    return g * conj(moveaxis(reshape(others, last.shape), ends, axes))
 
 
 prod.vjp(x=_prod_x)
@@ -189,7 +195,9 @@ prod.vjp(x=_prod_x)
     ]
 )
 def logsumexp(x, axis=None, keepdims=False):
-    """log(sum(exp(x))) along axes without overflow (torch.logsumexp); -inf of nothing but -inf."""
+    """log(sum(exp(x))) along axes without overflow (torch.logsumexp); -inf of nothing."""
+    if np.size(x) == 0:
+        return np.full_like(np.sum(x, axis, keepdims=keepdims), -math.inf)
     top = np.max(x, axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore", over="ignore"):
@@ -226,6 +234,7 @@ cumsum.vjp(x=_cumsum_x)
         case(normal(2, 3)),
         case(normal(2, 3, 2), axis=1),
         case(np.array([[2.0, 0.0, 3.0, 1.0], [0.0, 2.0, 0.0, 3.0]]), axis=-1),
+        case(complex_normal(2, 3), axis=1),
     ]
 )
 def cumprod(x, axis=None, dtype=None):
@@ -233,19 +242,15 @@ def cumprod(x, axis=None, dtype=None):
 
 
 def _cumprod_x(g, x, out, axis):
-    if axis is None:
-        flat, axis = reshape(x, -1), 0
-    else:
-        flat = x
+    flat, axis = (reshape(x, -1), 0) if axis is None else (x, axis)
     if np.all(x.data != 0):
-        return reshape(_cumsum_x(g * out, flat.shape, axis) / flat, x.shape)
-    row = moveaxis(
-        flat, axis, -1
-    )  # d out_i / d x_k = product of x_j over j <= i, j != k, where k <= i
+        return reshape(_cumsum_x(g * conj(out), flat.shape, axis) / conj(flat), x.shape)
+    # d out_i / d x_k = product of x_j over j <= i, j != k, where k <= i
+    row = moveaxis(flat, axis, -1)
     n = row.shape[-1]
     others = where(eye(n, dtype=bool, device=x.device), 1, expand_dims(row, -2))
     slopes = triu(ones((n, n), bool, device=x.device)) * cumprod(others, -1)
-    found = sum(expand_dims(moveaxis(g, axis, -1), -2) * slopes, -1)
+    found = sum(expand_dims(moveaxis(g, axis, -1), -2) * conj(slopes), -1)
     return reshape(moveaxis(found, -1, axis), x.shape)
 
 

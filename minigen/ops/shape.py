@@ -144,8 +144,11 @@ def ravel(x: Any, order: str = "C") -> Tensor:
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The axes from `start_dim` to `end_dim`, both included, as one (torch.flatten)."""
     shape = np.shape(x if not isinstance(x, Tensor) else x.data)
-    first, last = (d + len(shape) if d < 0 else d for d in (start_dim, end_dim))
-    if first > last and shape:
+    ndim = max(len(shape), 1)
+    if not (-ndim <= start_dim < ndim and -ndim <= end_dim < ndim):
+        raise IndexError(f"flatten: dims {start_dim} to {end_dim} do not fit shape {shape}")
+    first, last = start_dim % ndim, end_dim % ndim
+    if first > last:
         raise ValueError(
             f"flatten: start_dim {start_dim} comes after end_dim {end_dim}, shape {shape}"
         )
@@ -287,7 +290,11 @@ def pad(x, pad_width, mode="constant", constant_values=0):
 pad.vjp(x=lambda g, x_shape, pad_width, mode: unpad(g, x_shape, pad_width, mode))
 
 
-@op(linear=("y",), cases=[case(normal(4, 7), (3, 4), ((1, 0), (1, 2)), m) for m in PAD_MODES])
+@op(
+    view=True,
+    linear=("y",),
+    cases=[case(normal(4, 7), (3, 4), ((1, 0), (1, 2)), m) for m in PAD_MODES],
+)
 def unpad(y, shape, pad_width, mode="constant"):
     """The adjoint of `pad`: y's padding is added to the elements it was copied from."""
     widths = _pad_widths(y.ndim, pad_width, mode)

@@ -223,6 +223,21 @@ def test_empty_channels_give_the_bias():
         np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None, None], (2, 3, 4, 4)))
 
 
+def test_empty_outputs():
+    x, weight = np.ones((2, 3, 2, 2), np.float32), np.ones((3, 3, 3, 3), np.float32)
+    for module in (cpu, reference):
+        assert module.conv2d(x, weight, None, (1, 1), (0, 0), (1, 1), 1).shape == (2, 3, 0, 0)
+        y = module.conv_transpose2d(x, weight, None, (0, 4), (1, 1), (1, 1), (1, 1), 1)
+        assert y.shape == (2, 3, 0, 4)
+
+
+def test_large_numbers_by_blocks_do_not_warn():
+    x, weight = np.full((8, 128, 32, 32), 1e37, np.float32), np.full((1, 128, 1, 3), 1e-2)
+    args = (None, (1, 1), (0, 1), (1, 1), 1)
+    y = cpu.conv2d(x, weight.astype(np.float32), *args)
+    np.testing.assert_allclose(y[..., 1:-1], 3.84e37, rtol=1e-5)
+
+
 def test_mismatched_shapes_name_both_values():
     x, weight = np.zeros((1, 3, 5, 5), np.float32), np.zeros((8, 4, 3, 3), np.float32)
     with pytest.raises(ValueError, match="input has 3 channels, weight expects 4"):
@@ -256,7 +271,7 @@ def test_contiguous_input_is_turned(shape):
 
 def test_narrow_outputs_go_by_blocks():
     problem = conv_plan.Problem(
-        64, 64, (16, 16), 3, (32, 32), (4, 4), (2, 2), (1, 1), (1, 1), 1, True
+        64, 64, (16, 16), 1, (32, 32), (4, 4), (2, 2), (1, 1), (1, 1), 1, True
     )
     assert cpu.choose(problem) == "blocks"
     assert cpu.choose(problem._replace(out_channels=64)) == "tiles"

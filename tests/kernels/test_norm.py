@@ -88,6 +88,15 @@ def test_variance_survives_a_large_mean(target, mean, std):
 
 
 @pytest.mark.parametrize("target", ["reference", "cpu"])
+@pytest.mark.parametrize("value", [0.1, 1e8, -3e12])
+def test_equal_numbers_have_no_negative_variance(target, value):
+    with kernels.use(target):
+        for shape in ((7, 5, 11, 13), (64, 3, 9, 9), (1000, 1)):
+            _, _, var = kernels.batch_norm_train(np.full(shape, value, "f4"), None, None, 1e-5, 1.0)
+            assert (var >= 0).all()
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu"])
 @pytest.mark.parametrize("train", [True, False])
 def test_gradients_by_differences(target, train):
     rng = np.random.default_rng(6)

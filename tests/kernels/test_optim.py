@@ -111,3 +111,6 @@ def test_cpu_refuses_memory_it_cannot_update_in_place():
         kernels.ema(strided, np.zeros((4, 2)), 0.9)
     with kernels.use("cpu"), pytest.raises(ValueError, match=r"shape \(4,\)"):
         kernels.ema(np.zeros((4, 2)), np.zeros(4), 0.9)
+    one = np.ones(4, np.float32)
+    with kernels.use("cpu"), pytest.raises(ValueError, match=r"float64 array .* expected float32"):
+        kernels.sgd(one, one, np.zeros(4), 0.1, 0.9, 0.0, 0.0, False)

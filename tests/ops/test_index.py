@@ -113,6 +113,8 @@ def test_take_repeat_sort(axis):
     same(ops.median, np.median, X, axis, tolerance=1e-6)
     same(ops.median, np.median, X[:2, :2], axis, keepdims=True)
     same(ops.sort, np.sort, np.array([[np.nan, 1, 0]]), -1)
+    same(ops.median, np.median, X, (0, -1), keepdims=True)
+    same(ops.take, np.take, X, [True, False], axis)
     same(ops.median, np.median, np.array([[np.nan, 1, 0], [1, 2, 3]]), 1)
     same(ops.repeat, np.repeat, X, np.array([1, 0, 2, 1]), 1)
 

@@ -46,6 +46,18 @@ def test_products(shapes, dtype):
     same(ops.vdot, np.vdot, x, x, tolerance=1e-4)
 
 
+def test_vecdot_keeps_the_dtype_and_broadcasts_only_the_batch():
+    x = data(2, 3).astype(np.int32)
+    same(ops.vecdot, np.vecdot, x, x[:1])
+    same(ops.vecdot, np.vecdot, x, x[:, :1])
+
+
+def test_equal_singular_values_and_eigenvalues_have_a_gradient():
+    x = tensor(np.diag([2.0, 2.0, 0.0]), requires_grad=True)
+    np.testing.assert_allclose(grad(ops.norm(x, "nuc"), x)[0].data, np.eye(3))
+    np.testing.assert_allclose(grad(ops.eigh(x)[0].sum(), x)[0].data, np.eye(3), atol=1e-12)
+
+
 def test_matmul_of_strided_and_complex_input():
     x, y = data(6, 4, dtype=np.float32), data(8, 6, dtype=np.float32)
     same(ops.matmul, np.matmul, x.T[::2], y.T[:, 1::3], tolerance=1e-5)
@@ -148,6 +160,8 @@ def test_norms(keepdims):
     for ord in (None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf, 3):
         same(ops.norm, np.linalg.norm, x, ord, axis=(0, -1), keepdims=keepdims)
         same(ops.norm, np.linalg.norm, x[0], ord, keepdims=keepdims)
+        same(ops.norm, np.linalg.norm, np.arange(6).reshape(2, 3), ord, keepdims=keepdims)
+    same(ops.norm, np.linalg.norm, np.arange(3, dtype=np.uint8), np.inf)
     same(ops.norm, np.linalg.norm, x, 1, keepdims=keepdims)
     same(ops.norm, np.linalg.norm, x, axis=(0, 1, 2), keepdims=keepdims)
 

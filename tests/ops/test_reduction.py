@@ -106,6 +106,8 @@ def test_logsumexp():
     assert ops.logsumexp(lowest).item() == -np.inf
     np.testing.assert_array_equal(grad(ops.logsumexp(lowest), lowest)[0].data, [0, 0])
     equal(ops.logsumexp(np.array([np.inf, 0.0])), np.float64(np.inf))
+    equal(ops.logsumexp(x[:, :0], 1), np.full(3, -np.inf))
+    equal(ops.logsumexp(x[:0], 1, keepdims=True), np.zeros((0, 1)))
 
 
 def test_methods():

@@ -72,6 +72,8 @@ def test_flatten():
     equal(Tensor(X).flatten(0, 1), X.reshape(6, 4))
     equal(ops.flatten(np.float32(3)), np.float32([3]))
     equal(ops.flatten(X[:0], 1), np.zeros((0, 12), np.float32))
+    with pytest.raises(IndexError, match="dims 3 to 3 do not fit"):
+        ops.flatten(X, 3, 3)
     with pytest.raises(ValueError, match="start_dim 2"):
         ops.flatten(X, 2, 1)
 
