@@ -23,6 +23,7 @@ import numpy as np
 
 from minigen import backend
 from minigen.graph import (
+    Node,
     enable_grad,
     is_grad_enabled,  # noqa: F401  (offered here too)
     mode,
@@ -30,9 +31,9 @@ from minigen.graph import (
     no_grad,  # noqa: F401
     reachable,
     set_grad_enabled,  # noqa: F401
-    sweep,
 )
-from minigen.tensor import Node, Tensor
+from minigen.sweep import sweep
+from minigen.tensor import Tensor
 
 REGISTRY: dict[str, Any] = {}  # every declared op and composed function, by name
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from minigen.autograd import alias
-from minigen.graph import enable_grad, is_grad_enabled, new_id, reachable, sweep
-from minigen.tensor import Node, Tensor
+from minigen.graph import Node, enable_grad, is_grad_enabled, new_id, reachable
+from minigen.sweep import sweep
+from minigen.tensor import Tensor
 
 
 def checkpoint(fn: Callable, *args: Any) -> Any:

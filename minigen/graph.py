@@ -1,16 +1,39 @@
-"""The graph: whether calls are recorded in it, and the sweep back through what was recorded.
+"""The graph: its nodes, and whether calls are recorded in it.
 
-What may never live here: how ops are declared and called (autograd). The graph needs no list of its
-own: Tensors hold their nodes, nodes the nodes they came from, and reference counting frees it.
+What may never live here: arrays, or how a graph is differentiated (sweep). The graph needs no list
+of its own: Tensors hold their nodes, nodes the nodes they came from, and reference counting frees
+it.
 """
 
-import heapq
 import itertools
 import threading
 from contextlib import ContextDecorator
+from typing import Any
 
-from minigen import backend
-from minigen.tensor import Node, Tensor
+
+class Node:
+    """One call in the graph: its op, where its inputs come from, what its VJPs asked for."""
+
+    __slots__ = ("__weakref__", "edges", "grad", "guards", "id", "op", "outputs", "saved")
+
+    def __init__(self, id: int, op: Any = None, edges: tuple = ()):
+        self.id, self.op, self.edges = id, op, edges
+        self.saved: dict[str, Any] = {}
+        self.guards: list[tuple[str, list[int], int]] = []
+        self.outputs: tuple = ()
+        self.grad: Any = None  # a leaf's, as a Tensor
+
+
+def reachable(roots, oldest=-1, after=-2):
+    """The nodes that `roots` depend on, from the oldest; those as old as `after` as mere ends."""
+    seen, stack = set(roots), list(roots)
+    while stack:
+        node = stack.pop()
+        for edge in node.edges if node.id > after else ():
+            if edge is not None and edge[0] not in seen and edge[0].id >= oldest:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    return sorted(seen, key=lambda node: node.id)
 
 
 class _Mode(threading.local):
@@ -52,107 +75,3 @@ def enable_grad() -> set_grad_enabled:
 def is_grad_enabled() -> bool:
     """Whether calls are being recorded."""
     return mode.recording
-
-
-def sweep(seeds, targets, create_graph, after=-2):
-    """Gradients at `targets`, pairs (node, output index); None where no path leads to one.
-
-    `seeds` are pairs ((node, index), gradient). Nodes as old as `after` end the sweep.
-    """
-    oldest = min((node.id for node, _ in targets), default=0)
-    wanted = {node for node, _ in targets}
-    through, needed = set(), set()  # on a path to a target: no other VJP is worth computing
-    for node in reachable([node for (node, _), _ in seeds], oldest, after):
-        if node.id > after and any(e is not None and e[0] in needed for e in node.edges):
-            through.add(node)
-            needed.add(node)
-        elif node in wanted:
-            needed.add(node)
-    grads: dict[Node, list] = {}
-    queue: list[tuple[int, int, Node]] = []
-    results: dict[tuple[Node, int], Tensor] = {}
-
-    def add(node, index, g):
-        slots = grads.get(node)
-        if slots is None:
-            slots = grads[node] = [None] * len(node.outputs)
-            heapq.heappush(queue, (-node.id, id(node), node))
-        slots[index] = g if slots[index] is None else slots[index] + g
-
-    with set_grad_enabled(create_graph):
-        for (node, index), g in seeds:
-            if node in needed:
-                add(node, index, g)
-        while queue:
-            node = heapq.heappop(queue)[2]
-            slots = grads.pop(node)
-            if node in wanted:
-                results.update({(node, i): g for i, g in enumerate(slots) if g is not None})
-            if node in through:
-                _pull(node, slots, needed, add)
-    if len(results) < len(targets):  # where VJPs said None on the way the gradient is zero
-        linked = {edge for node in through for edge in node.edges}
-        for node, i in linked.intersection(targets) - results.keys():
-            results[node, i] = Tensor(backend.zeros(*node.outputs[i], [g for _, g in seeds]))
-    return [results.get(target) for target in targets]
-
-
-def _pull(node, slots, needed, add):
-    """Apply a node's VJPs and hand each gradient to the node it belongs to."""
-    for name, version, then in node.guards:
-        if version[0] != then:
-            raise RuntimeError(
-                f"grad: {name!r}, saved by {node.op.name}, was written in place afterwards"
-                f" (version {version[0]}, saved at {then}); write to a copy instead"
-            )
-    if len(slots) == 1:
-        g = slots[0]
-    else:
-        g = tuple(
-            slot if slot is not None else Tensor(backend.zeros(shape, dtype, slots))
-            for slot, (shape, dtype) in zip(slots, node.outputs, strict=True)
-        )
-    values = {"g": g, **node.saved}
-    if "out" in values:
-        out = [Tensor(data, node, i) for i, (data, _) in enumerate(values["out"])]
-        for t, (_, version) in zip(out, values["out"], strict=True):
-            t.version = version
-        values["out"] = out[0] if len(slots) == 1 else tuple(out)
-    live = [edge is not None and edge[0] in needed for edge in node.edges]
-    for positions, rule, wanted, joint in node.op.rules:
-        if node.op.sequence:
-            positions = range(len(live))
-        positions = [(k, p) for k, p in enumerate(positions) if p < len(live) and live[p]]
-        if joint and positions:
-            found = rule(*[values[name] for name in wanted])
-        for k, p in positions:
-            values["i"] = p
-            value = found[k] if joint else rule(*[values[name] for name in wanted])
-            if value is not None:
-                parent, index = node.edges[p]
-                add(parent, index, _fit(value, *parent.outputs[index]))
-
-
-def _fit(g, shape, dtype):
-    """Undo broadcasting and promotion: the gradient in its input's shape and dtype."""
-    if g.shape != shape:
-        lead = g.ndim - len(shape)
-        axes = tuple(
-            i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)
-        )
-        g = g.sum(axes, keepdims=True).reshape(shape) if axes else g.reshape(shape)
-    if g.dtype != dtype:
-        g = (g.real if g.dtype.kind == "c" and dtype.kind != "c" else g).astype(dtype, copy=False)
-    return g
-
-
-def reachable(roots, oldest=-1, after=-2):
-    """The nodes that `roots` depend on, from the oldest; those as old as `after` as mere ends."""
-    seen, stack = set(roots), list(roots)
-    while stack:
-        node = stack.pop()
-        for edge in node.edges if node.id > after else ():
-            if edge is not None and edge[0] not in seen and edge[0].id >= oldest:
-                seen.add(edge[0])
-                stack.append(edge[0])
-    return sorted(seen, key=lambda node: node.id)

@@ -1,7 +1,7 @@
 """Arrays on disk: safetensors files, and checkpoints made of one and a JSON manifest.
 
-Written atomically (see files.py, whose functions for text and JSON lines are public here too).
-Nothing here may use pickle, nor know of Tensor: whatever has `.numpy()` is an array.
+Written atomically (see files.py). Nothing here may use pickle, nor know of Tensor:
+whatever has `.numpy()` is an array.
 """
 
 import itertools
@@ -16,32 +16,24 @@ from typing import Any
 import numpy as np
 
 from minigen.files import (
-    append_line,
     explained,
     read_bytes,
-    read_jsonl,
     remove,
     sha256,
     sync_folder,
     temporary,
-    truncate_jsonl,
     write_atomic,
-    write_text_atomic,
     write_verified,
 )
 
 __all__ = [
-    "append_line",
     "latest_checkpoint",
     "load",
     "load_checkpoint",
     "load_metadata",
     "prune_checkpoints",
-    "read_jsonl",
     "save",
     "save_checkpoint",
-    "truncate_jsonl",
-    "write_text_atomic",
 ]
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minigen import backend, kernels
+import minigen.kernels as kernels
+from minigen import backend
 from minigen.tensor import Tensor
 
 _WORD = 1 << 64

@@ -14,19 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigen import backend
-
-
-class Node:
-    """One call in the graph: its op, where its inputs come from, what its VJPs asked for."""
-
-    __slots__ = ("__weakref__", "edges", "grad", "guards", "id", "op", "outputs", "saved")
-
-    def __init__(self, id: int, op: Any = None, edges: tuple = ()):
-        self.id, self.op, self.edges = id, op, edges
-        self.saved: dict[str, Any] = {}
-        self.guards: list[tuple[str, list[int], int]] = []
-        self.outputs: tuple = ()
-        self.grad: Tensor | None = None
+from minigen.graph import Node, is_grad_enabled
 
 
 class Tensor:
@@ -173,8 +161,6 @@ class Tensor:
 
     def _functional(self, write: str, other: Any) -> bool:
         """Whether a write must make a new array, because a graph is being recorded through it."""
-        from minigen.graph import is_grad_enabled
-
         if not is_grad_enabled():
             return False
         if self.node is not None and self.node.op is None:

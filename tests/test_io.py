@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigen import io
+from minigen import files, io
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -281,8 +281,8 @@ def test_a_disk_that_is_really_full(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
         with pytest.raises(OSError, match="its earlier lines are intact"):
             for step in range(10_000):
-                io.append_line(tmp_path / "metrics.jsonl", {"step": step, "text": "x" * 1000})
-        assert len(io.read_jsonl(tmp_path / "metrics.jsonl")) > 10
+                files.append_line(tmp_path / "metrics.jsonl", {"step": step, "text": "x" * 1000})
+        assert len(files.read_jsonl(tmp_path / "metrics.jsonl")) > 10
         assert (tmp_path / "metrics.jsonl").read_bytes().endswith(b"}\n")
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
@@ -290,7 +290,7 @@ def test_a_disk_that_is_really_full(tmp_path):
 
 WRITER = """
 import sys, numpy as np
-from minigen import io
+from minigen import files, io
 root = sys.argv[1]
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 step = int(sys.argv[2])
@@ -298,8 +298,8 @@ while True:
     step += 1
     io.save_checkpoint(f"{root}/checkpoints/step-{step}",
                        {"step": step, "w": np.full(20000, step)})
-    io.append_line(f"{root}/metrics.jsonl", {"step": step})
-    io.write_text_atomic(f"{root}/config.toml", f"step = {step}\\n" * 1000)
+    files.append_line(f"{root}/metrics.jsonl", {"step": step})
+    files.write_text_atomic(f"{root}/config.toml", f"step = {step}\\n" * 1000)
     if step % 5 == 0:
         io.prune_checkpoints(f"{root}/checkpoints", 2)
 """
@@ -326,8 +326,8 @@ def test_kill_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path):
         assert state["step"] >= step and (state["w"] == state["step"]).all()
         step = state["step"]
         if (tmp_path / "metrics.jsonl").exists():
-            io.truncate_jsonl(tmp_path / "metrics.jsonl", lambda r, step=step: r["step"] <= step)
-            assert all(r["step"] <= step for r in io.read_jsonl(tmp_path / "metrics.jsonl"))
+            files.truncate_jsonl(tmp_path / "metrics.jsonl", lambda r, step=step: r["step"] <= step)
+            assert all(r["step"] <= step for r in files.read_jsonl(tmp_path / "metrics.jsonl"))
         if (tmp_path / "config.toml").exists():
             lines = set((tmp_path / "config.toml").read_text().splitlines())
             assert len(lines) == 1

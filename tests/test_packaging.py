@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras", "chainer", "tinygrad", "mlx"}
 LAYERS = [  # from the bottom up: a file may import from its own layer and those below
-    {"backend", "kernels"},
-    {"tensor", "graph", "autograd", "checkpoint"},
+    {"backend", "kernels", "graph"},
+    {"tensor", "sweep", "autograd", "checkpoint"},
     {"ops", "testing", "random"},
     {"io", "data", "nn", "optim"},
     {"gan", "vae"},

@@ -32,11 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = None
     try:
         args = parse(argv)
-        _set_threads(args)
         output = Output(args)
+        _set_threads(args)
         code = importlib.import_module(f"minigen.cli.{args.verb}").run(args, output)
-        sys.stdout.flush()
-        return code or 0
+        if sys.stdout is not None:  # it is None where it was closed
+            sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except BrokenPipeError:

@@ -21,8 +21,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from minigen.random import Generator
     from minigen.train import report
     from minigen.train.build import load_run, open_data
+    from minigen.train.config import check_seed
     from minigen.train.errors import RunError
 
+    check_seed(args.seed)
     trained = load_run(args.run, args.device)
     data = open_data(trained.config, "test")
     rng = Generator(args.seed, trained.config.device).spawn("evaluate")
@@ -32,6 +34,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         name: {key: _finite(each[key]) for key in ("value", "low", "high")}
         for name, each in found.items()
     }
+    if args.json:
+        output.result(metrics)
+    else:
+        rows = [(name, *map(_shown, each.values())) for name, each in metrics.items()]
+        output.table("", ["metric", "value>", "low>", "high>"], rows)
+    # Shown first: the folder may be somebody else's, where nothing can be written.
     record = {"step": trained.step, "images": len(data), "data": data.name, "metrics": metrics}
     directory = trained.directory
     try:
@@ -39,11 +47,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     except OSError as error:
         raise RunError(str(error)) from error
     report.write_report(directory, trained.config, trained.step)
-    if args.json:
-        output.result(metrics)
-        return 0
-    rows = [(name, *map(_shown, each.values())) for name, each in metrics.items()]
-    output.table("", ["metric", "value>", "low>", "high>"], rows)
     output.say(f"low to high: 95% confidence interval; kept in {directory.evaluation}")
     return 0
 

@@ -34,6 +34,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         output.result(rows)
     else:
         shown = failed if output.quiet else rows
+        if not shown:
+            return 0
         columns = ("op", "case", "dtype", "target", "order1", "order2", "adjoint", "note")
         cells = [[*(_shown(row[name]) for name in columns), _passed(row)] for row in shown]
         right = ("order1", "order2", "adjoint")

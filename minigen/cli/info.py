@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     import minigen
-    from minigen import kernels
+    import minigen.kernels as kernels
 
     document = {
         "minigen": minigen.__version__,

@@ -20,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     if args.n < 1:
         raise UsageError(f"-n is {args.n}, expected at least 1")
-    if args.seed < 0:
-        raise UsageError(f"--seed is {args.seed}, expected at least 0")
     from minigen.random import Generator
     from minigen.train.build import load_run
+    from minigen.train.config import check_seed
     from minigen.train.samples import check_picture_path, grid, save_picture
 
+    check_seed(args.seed)
     if args.out is not None:
         check_picture_path(args.out)
     trained = load_run(args.run, args.device)
@@ -41,7 +41,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         document = {"run": args.run, "step": trained.step, "n": args.n, "seed": args.seed}
         output.result({**document, "file": str(path)})
     else:
-        what = f"an interpolation in {args.n} steps" if args.interpolate else f"{args.n} samples"
+        what = f"{args.n} samples" if args.n > 1 else "a sample"
+        if args.interpolate:
+            what = f"an interpolation in {args.n} steps"
         output.say(f"{what} of {trained.config.model} at step {trained.step}: {path}")
     return 0
 

@@ -93,7 +93,7 @@ def _check_resume(args: argparse.Namespace) -> None:
 
 def _tell(done: Any, args: argparse.Namespace, output: Output) -> None:
     directory = done.directory
-    samples = sorted(directory.samples.glob("step-*.png"))
+    samples = directory.grids()
     if args.json:
         output.result(
             {

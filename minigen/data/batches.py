@@ -8,7 +8,7 @@ matter of one integer.
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class Batches:
     `augment` is a spec such as 'flip,crop:4,noise'. `prefetch` batches are made ahead by a thread
     (0: none, each is made when asked for). What goes wrong in the thread is raised at the batch it
     concerns, and asking again tries that batch again. Use it in a `with` block, or call close().
-    Raises ValueError when a batch is larger than the dataset.
+    Raises ValueError when a batch is larger than the dataset or a crop does not fit the images.
     """
 
     def __init__(
@@ -57,6 +57,9 @@ class Batches:
         self._plan = _Plan(
             dataset, int(batch_size), int(seed), shuffle, drop_last, parse(augment), (low, high)
         )
+        blank = np.zeros((1, *dataset.image_shape), np.float32)
+        for each in self._plan.augment:  # what does not fit is to show here, not in the thread
+            each.apply(blank, np.zeros(each.shape(blank.shape), np.float32))
         self._prefetch = prefetch
         self._position = 0
         self._worker: _Worker | None = None
@@ -79,20 +82,13 @@ class Batches:
     def __next__(self) -> Batch:
         if self._closed:
             raise ValueError(f"{self._plan.dataset.name}: these Batches were closed")
-        if self._prefetch == 0:
-            batch = self._plan.make(self._position)
-        else:
-            # The positions differ after an interrupt (Ctrl-C) between the two lines below.
-            worker = self._worker
-            if worker is None or worker.position != self._position:
-                worker = self._start()
-            try:
-                batch = worker.take()
-            except BaseException:
-                self._stop()
-                raise
+        batch = self._next(_Worker.take)
         self._position += 1
         return batch
+
+    def prepare(self) -> None:
+        """Waits for the next batch, which stays the next; raises what is wrong with it."""
+        self._next(_Worker.peek)
 
     def state_dict(self) -> dict[str, Any]:
         """The number of batches consumed, and what must be equal for resuming to be exact."""
@@ -125,6 +121,19 @@ class Batches:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _next(self, get: Callable[["_Worker"], Batch]) -> Batch:
+        if self._prefetch == 0:
+            return self._plan.make(self._position)
+        # The positions differ after an interrupt (Ctrl-C) between two lines of __next__.
+        worker = self._worker
+        if worker is None or worker.position != self._position:
+            worker = self._start()
+        try:
+            return get(worker)
+        except BaseException:
+            self._stop()
+            raise
 
     def _start(self) -> "_Worker":
         self._stop()
@@ -172,7 +181,7 @@ class _Plan:
         }
 
     def make(self, k: int) -> Batch:
-        from minigen import kernels  # late: reading data must not need the engine
+        import minigen.kernels as kernels  # late: reading data must not need the engine
 
         epoch, i = divmod(k, self.per_epoch)
         # Plain NumPy: the threads of the CPU kernels belong to the training step.
@@ -220,19 +229,27 @@ class _Worker:
         self._changed = threading.Condition()
         self._stopping = False
 
-    def take(self) -> Batch:
+    def peek(self) -> Batch:
+        """The next batch, which stays the next; raises what went wrong with it."""
         with self._changed:
             while not self._ready:
                 if not self.thread.is_alive():
                     raise RuntimeError("the thread that makes batches is gone; was there a fork?")
                 # With a time limit, because on Windows a wait without one ignores Ctrl-C.
                 self._changed.wait(0.5)
-            made = self._ready.popleft()
-            self.position += 1
-            self._changed.notify_all()
+            made = self._ready[0]
         if isinstance(made, BaseException):
             raise made
         return made
+
+    def take(self) -> Batch:
+        """The next batch, once; raises what went wrong with it."""
+        batch = self.peek()
+        with self._changed:
+            self._ready.popleft()
+            self.position += 1
+            self._changed.notify_all()
+        return batch
 
     def stop(self) -> None:
         with self._changed:

@@ -90,6 +90,8 @@ def photo(name: str) -> np.ndarray:
 
 def _parse(spec: str) -> tuple[str, Path]:
     """(kind, path) of a spec; the path is not used by the embedded kinds."""
+    if not spec:
+        raise DataError("an empty text names no dataset; `fashion-mnist` is the embedded one")
     kinds = {name.partition(":")[0]: ":" in name for name, _ in _NAMES}
     kind, colon, rest = spec.partition(":")
     if kind in kinds and (colon or not Path(spec).exists()):

@@ -131,7 +131,8 @@ class FolderImages(LazyImages):
             if pixels.shape != image.shape:
                 raise DataError(
                     f"{self.files[index]}: is {pixels.shape[2]}x{pixels.shape[1]} pixels, "
-                    f"{self.files[0].name} is {width}x{height}; give image_size to resize"
+                    f"{self.files[0].name} is {width}x{height}; give image_size to resize them all"
+                    " (--set data.image_size=64 in the command)"
                 )
             image[:] = pixels
         return out

@@ -58,7 +58,7 @@ class DCGAN(GAN):
             ]
             width //= 2
         layers += [nn.ConvTranspose2d(width, colours, 4, 2, 1, bias=False, rng=rng), nn.Tanh()]
-        return nn.init.dcgan(nn.Sequential(*layers), rng=rng)
+        return begin(nn.Sequential(*layers), rng=rng)
 
     def make_discriminator(self, rng: Generator) -> nn.Module:
         """The generator mirrored: (N, C, size, size) -> half the size a layer -> 4x4 (7x7) -> one
@@ -78,4 +78,18 @@ class DCGAN(GAN):
             ]
             width *= 2
         layers += [nn.Conv2d(width, 1, size >> ups, 1, 0, bias=False, rng=rng), nn.Flatten()]
-        return nn.init.dcgan(nn.Sequential(*layers), rng=rng)
+        return begin(nn.Sequential(*layers), rng=rng)
+
+
+def begin(network: nn.Module, *, rng: Generator) -> nn.Module:
+    """Convolutions' weights from N(0, 0.02^2), batch norm's from N(1, 0.02^2).
+
+    Returns the network. Biases stay 0. Radford et al. 2015, section 3; the
+    scale around 1 is that of their code.
+    """
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, 0.02, rng=rng)
+        elif isinstance(layer, nn.BatchNorm2d) and layer.weight is not None:
+            nn.init.normal_(layer.weight, 1.0, 0.02, rng=rng)
+    return network

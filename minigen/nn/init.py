@@ -101,26 +101,6 @@ def default_(weight: Tensor, bias: Tensor | None, *, rng: Generator) -> None:
         uniform_(bias, -bound, bound, rng=rng)
 
 
-def dcgan(module: Any, rng: Generator) -> Any:
-    """Convolutions' weights from N(0, 0.02^2), batch norm's from N(1, 0.02^2), their biases 0.
-
-    Returns the module. Radford et al. 2015, section 3; the scale around 1 is that of their code.
-    """
-    from minigen.nn.conv import Conv2d, ConvTranspose2d
-    from minigen.nn.norm import BatchNorm1d, BatchNorm2d
-
-    for part in module.modules():
-        if isinstance(part, (Conv2d, ConvTranspose2d)):
-            normal_(part.weight, 0.0, 0.02, rng=rng)
-        elif isinstance(part, (BatchNorm1d, BatchNorm2d)) and part.weight is not None:
-            normal_(part.weight, 1.0, 0.02, rng=rng)
-        else:
-            continue
-        if part.bias is not None:
-            zeros_(part.bias)
-    return module
-
-
 def gain(nonlinearity: str, slope: float = 0.01) -> float:
     """The factor by which weights grow to make up for an activation; torch's calculate_gain."""
     gains = {

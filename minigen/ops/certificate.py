@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigen import backend, kernels
+import minigen.kernels as kernels
+from minigen import backend
 from minigen.autograd import REGISTRY, Op, grad, op
 from minigen.ops.cases import Case, case, draw, normal
 from minigen.tensor import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigen import kernels
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, normal
 from minigen.ops.reduction import sum

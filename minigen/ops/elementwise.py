@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigen import kernels
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, complex_normal, distinct, normal, uniform
 from minigen.ops.cases import positive as above_zero

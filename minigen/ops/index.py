@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minigen import backend, kernels
+import minigen.kernels as kernels
+from minigen import backend
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, distinct, integers, normal
 from minigen.ops.choosing import where

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigen import kernels
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.activation import leaky_relu_grad
 from minigen.ops.cases import case, distinct, normal, positive

@@ -6,7 +6,7 @@ scatter. Average pooling is linear with its adjoint beside it.
 
 import numpy as np
 
-from minigen import kernels
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, distinct, integers, normal
 from minigen.ops.resample import averaging, resample

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from minigen import kernels
+import minigen.kernels as kernels
 from minigen.autograd import op
 from minigen.ops.cases import case, complex_normal, distinct, normal
 from minigen.ops.choosing import isnan, where

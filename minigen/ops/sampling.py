@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minigen import backend, kernels
+import minigen.kernels as kernels
+from minigen import backend
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, normal, uniform
 from minigen.ops.choosing import clip

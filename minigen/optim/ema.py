@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from minigen import backend, kernels
+import minigen.kernels as kernels
+from minigen import backend
 from minigen.optim.flat import Block, by_kind, flatten
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from minigen import backend, kernels
+import minigen.kernels as kernels
+from minigen import backend
 from minigen.optim.flat import Block, by_kind, flatten, memory
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor, raw

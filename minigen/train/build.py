@@ -1,5 +1,6 @@
 """From a run's config to its data and its model, and from a run's folder to its trained model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Trained:
 def load_run(path: str | Path, device: str | None = None) -> Trained:
     """The run at `path` with the weights of its newest checkpoint, on `device`.
 
-    Raises UsageError when there is no run, or no checkpoint in it yet.
+    Raises UsageError when there is no run, no checkpoint in it yet, or one of another config.
     """
     directory = RunDirectory.open(path)
     config = directory.read_config()
@@ -36,9 +37,21 @@ def load_run(path: str | Path, device: str | None = None) -> Trained:
     state = directory.load_checkpoint()
     if state is None:
         raise UsageError(f"{path}: no checkpoint yet; train first: {directory.resume_command()}")
+    if not config.image_shape:
+        raise UsageError(f"{directory.config_file}: has no data.image_shape")
     model = build_model(config)
-    model.load_state_dict(state["model"])
+    load_weights(model, state["model"], directory)
     return Trained(directory, config, model, state["step"])
+
+
+def load_weights(model: Any, state: Mapping[str, Any], directory: RunDirectory) -> None:
+    """Put a checkpoint's state into the model; UsageError when it is of another model."""
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:
+        raise UsageError(
+            f"{directory.checkpoints}: were not made with {directory.config_file}: {error}"
+        ) from error
 
 
 def build_model(config: RunConfig) -> Any:

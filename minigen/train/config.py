@@ -5,6 +5,7 @@ field of RunConfig. Nothing here touches data or arrays.
 """
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -46,8 +47,12 @@ class RunConfig:
 
     def changed(self, **values: Any) -> "RunConfig":
         """A copy with other top-level fields, checked; None leaves one as it is."""
-        given = {key: value for key, value in values.items() if value is not None}
-        _check({key: convert(value, _TOP[key], _flag(key)) for key, value in given.items()})
+        given = {
+            key: convert(value, _TOP[key], _flag(key))
+            for key, value in values.items()
+            if value is not None
+        }
+        _check(given)
         return dataclasses.replace(self, **given)
 
     def to_toml(self) -> str:
@@ -77,8 +82,7 @@ _TOP = {
     "sample_every": int,
     "log_every": int,
 }
-_AT_LEAST = {"steps": 1, "seed": 0, "threads": 0, "checkpoint_every": 0, "sample_every": 0,
-             "log_every": 0}  # fmt: skip
+_AT_LEAST = {"steps": 1, "threads": 0, "checkpoint_every": 0, "sample_every": 0, "log_every": 0}
 
 
 def make_config(
@@ -98,13 +102,18 @@ def make_config(
     """
     read = read_toml(file) if file is not None else {}
     where = str(file)
-    model = model or read.get("model")
-    if model is None:
+    named = read.get("model")
+    if named is not None and not isinstance(named, str):
+        raise UsageError(f"{where}: model is {named!r}, expected a name; see `minigen list`")
+    if model and named and model != named:
+        raise UsageError(f"{where}: is of the model {named!r}, not {model!r}")
+    model = model or named
+    if not model:
         raise UsageError(f"no model given{f' in {file}' if file else ''}; see `minigen list`")
-    if not isinstance(model, str):
-        raise UsageError(f"{where}: model is {model!r}, expected a name; see `minigen list`")
     cls = model_class(model)
     top, chosen, datas = _sections(read, cls, where) if read else ({}, {}, {})
+    shape = datas.pop("image_shape", ())
+    of_file = dict(datas)
     given = {k: v for k, v in (flags or {}).items() if v is not None}
     if "batch_size" in given:
         value = given.pop("batch_size")
@@ -129,10 +138,13 @@ def make_config(
     top.setdefault("steps", getattr(cls, "default_steps", entry(model).default_steps))
     _check(top)
     datas["source"] = absolute(datas.get("source", DataConfig.source))
-    config = RunConfig(model, **top, data=DataConfig(**datas), options=make_options(cls, chosen))
-    shape = read.get("data", {}).get("image_shape", ())
-    config.image_shape = tuple(shape)
-    return config
+    return RunConfig(
+        model,
+        **top,
+        data=DataConfig(**datas),
+        options=make_options(cls, chosen),
+        image_shape=shape if datas == of_file else (),  # other data may have another size
+    )
 
 
 def make_options(cls: Any, values: Mapping[str, Any]) -> Any:
@@ -150,7 +162,7 @@ def make_options(cls: Any, values: Mapping[str, Any]) -> Any:
 def absolute(source: str) -> str:
     """A data spec with its path, if it has one, absolute: runs are resumed from anywhere."""
     kind, colon, rest = source.partition(":")
-    if Path(source).expanduser().exists():
+    if source and Path(source).expanduser().exists():
         return str(Path(source).expanduser().absolute())
     path = Path(rest).expanduser()
     return f"{kind}:{path.absolute()}" if colon and rest and path.exists() else source
@@ -186,28 +198,27 @@ def convert(value: Any, kind: Any, what: str) -> Any:
         return _tuple(value, args[0] if args else str, what)
     converted = _scalar(value, kind)
     if converted is None:
-        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        wanted = {int: "a whole number", float: "a finite number", bool: "true or false",
+                  str: "a text"}  # fmt: skip
         raise UsageError(f"{what}: got {value!r}, expected {wanted.get(kind, kind)}")
     return converted
 
 
 def _scalar(value: Any, kind: Any) -> Any:
     """`value` as bool, int, float or str; None when it is not one."""
-    if kind is str:
-        return value if isinstance(value, str) else None
-    if kind is bool:
-        if isinstance(value, str):
-            return {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False,
-                    "off": False, "0": False}.get(value.strip().lower())  # fmt: skip
-        return value if isinstance(value, bool) else None
-    if isinstance(value, bool) or kind not in (int, float):
-        return value if kind not in (int, float) and not isinstance(kind, type) else None
-    if isinstance(value, str) or (kind is float and isinstance(value, int)):
+    if kind not in (bool, int, float, str):
+        return value  # a type of the model's own, which its Options may check
+    if kind is bool and isinstance(value, str):
+        return {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False,
+                "off": False, "0": False}.get(value.strip().lower())  # fmt: skip
+    if isinstance(value, bool):
+        return value if kind is bool else None
+    if kind in ((int, float) if isinstance(value, str) else (float,)):
         try:
             value = kind(value)
         except (ValueError, OverflowError):
             return None
-    if kind is float and value != value:  # nan
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, kind) else None
 
@@ -222,8 +233,15 @@ def _tuple(value: Any, kind: Any, what: str) -> tuple[Any, ...]:
     )
 
 
+def check_seed(seed: int) -> None:
+    """UsageError for a seed that no Generator takes."""
+    if not 0 <= seed < 1 << 64:
+        raise UsageError(f"--seed is {seed}, expected 0 to 2**64 - 1")
+
+
 def _check(top: Mapping[str, Any]) -> None:
     """UsageError for a top-level value out of its range."""
+    check_seed(top.get("seed", 0))
     for key, least in _AT_LEAST.items():
         if top.get(key, least) < least:
             raise UsageError(f"{_flag(key)} is {top[key]}, expected at least {least}")
@@ -232,7 +250,7 @@ def _check(top: Mapping[str, Any]) -> None:
 
 
 def _sections(read: dict[str, Any], cls: Any, where: str) -> tuple[dict, dict, dict]:
-    """(top-level fields, options, data fields) of what a TOML file said."""
+    """(top-level fields, options, data fields and image_shape) of what a TOML file said."""
     top = {}
     names = [each.name for each in dataclasses.fields(cls.Options)]
     for key, value in read.items():
@@ -251,6 +269,8 @@ def _sections(read: dict[str, Any], cls: Any, where: str) -> tuple[dict, dict, d
                for k, v in read.get("options", {}).items()}  # fmt: skip
     data = {k: _typed(DataConfig, k, v, f"{where}: data.{k}")
             for k, v in read.get("data", {}).items() if k != "image_shape"}  # fmt: skip
+    shape = read.get("data", {}).get("image_shape", ())
+    data["image_shape"] = convert(shape, tuple[int, ...], f"{where}: data.image_shape")
     return top, options, data
 
 

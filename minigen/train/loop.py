@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minigen import kernels
+import minigen.kernels as kernels
 from minigen.train.config import make_config
 from minigen.train.errors import UsageError
 from minigen.train.progress import Silent, watch_for
@@ -58,6 +58,7 @@ def fit(
         # Everything that can be wrong with the request shows before a folder is made.
         trainer = Trainer(None, made, stop)
         try:
+            trainer.batches.prepare()
             trainer.directory = RunDirectory.create(out, made.model, made.data.source)
             trainer.directory.write_config(made)
             return trainer.run()

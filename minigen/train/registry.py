@@ -57,7 +57,8 @@ def entry(name: str) -> Entry:
     """
     if name in MODELS:
         return MODELS[name]
-    if ":" in name:
+    module, _, cls = name.partition(":")
+    if module and cls:
         return Entry(name, "own", name, "a model of your own")
     raise UsageError(f"no model {name!r}{nearest(name, MODELS)}")
 

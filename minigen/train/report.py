@@ -2,6 +2,7 @@
 
 import base64
 import json
+import statistics
 import time
 from html import escape
 from pathlib import Path
@@ -51,20 +52,19 @@ def write_report(
 def _summary(config: RunConfig, metrics: list[dict[str, Any]], step: int, ending: str) -> str:
     parts = [f"<b>{escape(ending)}</b> at step {step:,} of {config.steps:,}"]
     if metrics:
-        last = metrics[-1]
-        parts.append(f"{duration(last['seconds'])} of training")
-        whole = last["step"] * getattr(config.options, "batch_size", 0) / max(last["seconds"], 1e-9)
-        parts.append(f"{whole:,.0f} images a second on {escape(config.device)}")
+        parts.append(f"{duration(metrics[-1]['seconds'])} of training")
+        rate = statistics.median(record["images_per_second"] for record in metrics)
+        parts.append(f"{rate:,.0f} images a second on {escape(config.device)}")
     return ", ".join(parts) + "."
 
 
 def _samples(directory: RunDirectory) -> str:
     """The newest grid large, earlier ones small beside it."""
-    files = sorted(directory.samples.glob("step-*.png"))
-    if not files:
+    grids = directory.grids()
+    if not grids:
         return ""
-    spread = {round(i * (len(files) - 1) / (PICTURES - 1)) for i in range(PICTURES)}
-    chosen = [files[i] for i in sorted(spread)]
+    spread = {round(i * (len(grids) - 1) / (PICTURES - 1)) for i in range(PICTURES)}
+    chosen = [grids[i] for i in sorted(spread)]
     figures = [
         f'<figure><img src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}" '
         f'alt="samples"><figcaption>step {_step(file):,}</figcaption></figure>'
@@ -106,12 +106,16 @@ def _final(metrics: list[dict[str, Any]]) -> str:
 def _evaluation(directory: RunDirectory) -> str:
     if not directory.evaluation.is_file():
         return ""
-    found = json.loads(directory.evaluation.read_text("utf-8"))
-    rows = {
-        name: f"{_number(each['value'])} ({_number(each['low'])} to {_number(each['high'])})"
-        for name, each in found["metrics"].items()
-    }
-    return f"<h2>On images not trained on, at step {found['step']:,}</h2>\n{_table(rows)}"
+    try:
+        found = json.loads(directory.evaluation.read_text("utf-8"))
+        rows = {
+            name: f"{_number(each['value'])} ({_number(each['low'])} to {_number(each['high'])})"
+            for name, each in found["metrics"].items()
+        }
+        step = int(found["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{directory.evaluation}: damaged ({error!r}); remove it") from error
+    return f"<h2>On images not trained on, at step {step:,}</h2>\n{_table(rows)}"
 
 
 def _number(value: float | None) -> str:

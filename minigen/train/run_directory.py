@@ -2,7 +2,8 @@
 
     RUN/config.toml  metrics.jsonl  samples/  checkpoints/step-00000200/  report.html
 
-Files are written through `minigen.io`, so that a reader, or a crash, never meets half of one.
+Files are written through `minigen.files` and `minigen.io`, so that a reader, or a crash, never
+meets half of one.
 """
 
 import contextlib
@@ -119,10 +120,19 @@ class RunDirectory:
         return folder
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest state that is whole, or None when there is none yet."""
+        """The newest state that is whole, or None when there is none yet.
+
+        Raises RunError when there are checkpoints and none can be read.
+        """
         for attempt in range(3):
             latest = io.latest_checkpoint(self.checkpoints)
             if latest is None:
+                if any(self.checkpoints.glob("step-*")):
+                    again = f"minigen train --config {shlex.quote(str(self.config_file))}"
+                    raise RunError(
+                        f"{self.checkpoints}: no checkpoint there can be read; to begin again"
+                        f" in a new folder: {again}"
+                    )
                 return None
             try:
                 return io.load_checkpoint(latest)
@@ -143,6 +153,10 @@ class RunDirectory:
         if self.metrics_file.exists():
             with _writing(self.path):
                 files.truncate_jsonl(self.metrics_file, lambda line: line.get("step", 0) <= step)
+
+    def grids(self) -> list[Path]:
+        """The grids of samples made while training, in order."""
+        return sorted(self.samples.glob(f"step-{'[0-9]' * 8}.png"))
 
     def resume_command(self, steps: int | None = None) -> str:
         more = f" --steps {steps}" if steps else ""

@@ -40,7 +40,8 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 def save_picture(path: str | Path, picture: np.ndarray) -> Path:
     """Write a uint8 picture in the format that the file's ending names, whole or not at all.
 
-    Raises UsageError for an ending that no format has, RunError when it cannot be written.
+    Raises UsageError for an ending that no format has, or one that cannot hold the picture, and
+    RunError when it cannot be written.
     """
     from PIL import Image
 
@@ -48,7 +49,10 @@ def save_picture(path: str | Path, picture: np.ndarray) -> Path:
     check_picture_path(path)
     stream = io.BytesIO()
     format_name = Image.registered_extensions()[path.suffix.lower()]
-    Image.fromarray(picture).save(stream, format_name)
+    try:
+        Image.fromarray(picture).save(stream, format_name)
+    except (OSError, ValueError) as error:  # a format of black and white only, or of small pictures
+        raise UsageError(f"{path}: {error}; use .png") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

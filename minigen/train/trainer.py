@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import minigen
-from minigen import backend, kernels
-from minigen.data import Batches
+import minigen.kernels as kernels
+from minigen import backend
+from minigen.data import Batches, DataError
 from minigen.random import Generator
 from minigen.train import build, report
 from minigen.train.config import RunConfig
@@ -50,7 +51,7 @@ class Trainer:
         if config.threads:
             kernels.set_num_threads(config.threads)
         build.check_device(config.device)
-        dataset = build.open_data(config, "train")
+        self.dataset = dataset = build.open_data(config, "train")
         if config.image_shape not in ((), dataset.image_shape):
             raise UsageError(
                 f"{config.data.source}: images are {dataset.image_shape}, the config was made for"
@@ -99,7 +100,7 @@ class Trainer:
                 state["minigen"],
                 minigen.__version__,
             )
-        self.model.load_state_dict(state["model"])
+        build.load_weights(self.model, state["model"], self.directory)
         self.rng.load_state_dict(state["rng"])
         try:
             self.batches.load_state_dict(state["batches"])
@@ -122,18 +123,37 @@ class Trainer:
 
     def run(self) -> Run:
         """Steps until config.steps or a signal, then a checkpoint, samples and the report."""
+        self._introduce()
         try:
             with self.watch.running(self.config, self.step):
                 self._loop()
         except Diverged as error:
             raise Diverged(f"{error}; {self._keep_last_good()}") from error
+        except DataError as error:
+            if self.saved != self.step:
+                self._checkpoint()
+            raise DataError(f"{error}; {self._afterwards()}") from error
         except RunError as error:
-            resume = self.directory.resume_command()
-            raise RunError(f"{error}; {self._kept()}; afterwards: {resume}") from error
+            raise RunError(f"{error}; {self._afterwards()}") from error
         finally:
             self.batches.close()
         return Run(
             self.directory, self.config, self.model, self.step, self.losses, self.stop.signal
+        )
+
+    def _introduce(self) -> None:
+        weights = sum(each.data.size for _, each in self.model.named_parameters())
+        channels, height, width = self.dataset.image_shape
+        log.info(
+            "%s of %s weights on %s images %dx%d, %s, of %s; the run is in %s",
+            self.config.model,
+            f"{weights:,}",
+            f"{len(self.dataset):,}",
+            width,
+            height,
+            "grey" if channels == 1 else "colour",
+            self.dataset.name,
+            self.directory,
         )
 
     def _loop(self) -> None:
@@ -245,6 +265,9 @@ class Trainer:
         lower = f"--set lr={lr / 10:g}" if isinstance(lr, float) else "a lower learning rate"
         report.write_report(self.directory, self.config, self.step, None, "diverged")
         return f"{self._kept()}; try {lower}, a larger batch or another --seed in a new run"
+
+    def _afterwards(self) -> str:
+        return f"{self._kept()}; afterwards: {self.directory.resume_command()}"
 
     def _kept(self) -> str:
         if self.saved is None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -62,6 +63,10 @@ def test_train_says_where_everything_is_and_what_to_do_next(work, trained):
         (["sample", "nowhere"], "nowhere: no such run"),
         (["sample"], "sample: missing: RUN"),
         (["sample", "nowhere", "-n", "0"], "-n is 0"),
+        (["sample", "nowhere", "--seed", "-1"], "--seed is -1, expected 0 to 2**64 - 1"),
+        (["evaluate", "nowhere", "--seed", str(1 << 64)], "expected 0 to 2**64 - 1"),
+        (["train", MODEL, "--data", ""], "an empty text names no dataset"),
+        (["gradcheck", "--op", "expp"], "--op expp: no such op; did you mean 'exp'?"),
         (["sample", "nowhere", "-o", "x.doc"], "use .png"),
         (["evaluate", "."], "not a run: there is no config.toml"),
         (["list", "--op", "x"], "no option '--op'"),
@@ -90,6 +95,7 @@ def test_flags_that_a_resumed_run_cannot_take(work, call, trained):
         (["--out", "other"], "stays in its folder"),
         (["--config", "x.toml"], "run/config.toml"),
         (["--steps", 4], "at step 5 already"),
+        (["vae"], "is of the model 'tests.train.fake_model:Fake', not 'vae'"),
     ):
         code, _, err = call("train", "--resume", "run", *words)
         assert code == 2 and message in err and err.count("\n") == 1
@@ -148,8 +154,7 @@ def test_samples_depend_on_the_seed_alone(work, call, trained):
 
 
 def test_a_run_without_a_checkpoint(work, call, trained):
-    for each in sorted((work / "run" / "checkpoints").glob("*/*")):
-        each.unlink()
+    shutil.rmtree(work / "run" / "checkpoints")
     code, _, err = call("sample", "run")
     assert code == 2 and "no checkpoint yet" in err
 
@@ -190,6 +195,26 @@ def test_help_and_version_are_quick_and_import_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage: minigen" in done.stdout and "--resume RUN" in done.stdout
+
+
+def test_an_evaluation_is_shown_even_where_nothing_can_be_written(work, call, trained):
+    (work / "run" / "evaluation.json").mkdir()
+    code, out, err = call("evaluate", "run")
+    assert code == 1 and "mean" in out
+    assert "evaluation.json: cannot be written" in err and err.count("\n") == 1
+
+
+def test_what_is_trained_on_what_is_said_first(work, trained):
+    first = trained.splitlines()[0]
+    assert "108 weights on 36 images 6x6, grey" in first and first.endswith("the run is in run")
+
+
+def test_gradcheck_prints_a_certificate(work, call):
+    code, out, err = call("gradcheck", "--op", "exp")
+    assert code == 0 and err == "" and "exp" in out and "checks passed" in out
+    assert call("gradcheck", "--op", "exp", "-q") == (0, "", "")
+    document = json.loads(call("gradcheck", "--op", "exp", "--json")[1])
+    assert {row["op"] for row in document} == {"exp"}
 
 
 def test_a_reader_that_has_seen_enough():

@@ -126,6 +126,8 @@ def test_bad_arguments():
             Batches(numbered(), size, seed=0)
     with pytest.raises(ValueError, match="seed is -1, expected an int in"):
         Batches(numbered(), 5, seed=-1)
+    with pytest.raises(ValueError, match="crop:4: images of 4x4 pixels need a smaller padding"):
+        Batches(numbered(), 5, seed=0, augment="flip,crop:4")
     with pytest.raises(ValueError, match="prefetch is -1"):
         Batches(numbered(), 5, seed=0, prefetch=-1)
     with pytest.raises(ValueError, match=r"expected \(low, high\) with low < high"):
@@ -171,6 +173,19 @@ def test_an_error_comes_at_its_batch_and_again_until_repaired(prefetch):
         images.bad = -1
         take(batches, 3)
         assert batches.state_dict()["batches"] == 5
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_prepare_shows_a_fault_and_takes_nothing(prefetch):
+    images = Damaged(3)
+    options = {"seed": 0, "shuffle": False, "prefetch": prefetch}
+    with Batches(Dataset(images, np.arange(20), name="d"), 5, **options) as batches:
+        with pytest.raises(DataError, match="image 3 cannot be read"):
+            batches.prepare()
+        images.bad = -1
+        batches.prepare()
+        batches.prepare()
+        assert [labels[0] for _, labels in take(batches, 3)] == [0, 5, 10]
 
 
 def test_close_and_forgetting_end_the_thread():

@@ -95,6 +95,9 @@ def test_dcgan_weights_start_as_the_paper_says():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and m.weight.size > 10_000:
             assert m.weight.numpy().std() == pytest.approx(0.02, rel=0.05)
             assert abs(m.weight.numpy().mean()) < 0.001
+        elif isinstance(m, nn.BatchNorm2d):
+            assert m.weight.numpy().std() == pytest.approx(0.02, rel=0.5)
+            assert abs(m.weight.numpy().mean() - 1) < 0.02 and not m.bias.numpy().any()
 
 
 def test_gan_networks_follow_the_table():

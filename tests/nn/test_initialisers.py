@@ -62,18 +62,6 @@ def test_orthogonal(shape):
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-5)
 
 
-def test_dcgan():
-    rng = Generator(0)
-    net = nn.Sequential(nn.Conv2d(8, 64, 4, rng=rng), nn.BatchNorm2d(64), nn.Linear(4, 4, rng=rng))
-    linear = net[2].weight.data.copy()
-    assert init.dcgan(net, rng=rng) is net
-    assert net[0].weight.data.std() == pytest.approx(0.02, rel=0.05)
-    assert net[1].weight.data.mean() == pytest.approx(1, abs=0.01)
-    assert net[1].weight.data.std() == pytest.approx(0.02, rel=0.4)
-    assert (net[0].bias.data == 0).all() and (net[1].bias.data == 0).all()
-    np.testing.assert_array_equal(net[2].weight.data, linear)
-
-
 def test_constants_and_versions():
     t = weight(2, 3)
     before = t.version[0]

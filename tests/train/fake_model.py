@@ -72,5 +72,7 @@ class Fake:
         return {"weights": self.weights, "optimizer.velocity": self.velocity, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["weights"].shape != self.weights.shape:
+            raise ValueError(f"weights are {state['weights'].shape}: another width")
         self.weights, self.velocity = state["weights"], state["optimizer.velocity"]
         self.count = state["count"]

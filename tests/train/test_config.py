@@ -24,8 +24,9 @@ def test_settings_are_typed_by_the_options():
     ("setting", "message"),
     [
         ("widht=3", "no option 'widht'; did you mean 'width'?"),
-        ("lr=fast", "--set lr=fast: got 'fast', expected a number"),
-        ("lr=nan", "got 'nan', expected a number"),
+        ("lr=fast", "--set lr=fast: got 'fast', expected a finite number"),
+        ("lr=nan", "got 'nan', expected a finite number"),
+        ("lr=-inf", "got '-inf', expected a finite number"),
         ("width=2.5", "got '2.5', expected a whole number"),
         ("flag=maybe", "got 'maybe', expected true or false"),
         ("sizes=1,b", "got 'b', expected a whole number"),
@@ -64,9 +65,12 @@ def test_flags_override_the_file_and_settings_override_both(tmp_path):
         ("steps = 1.5", "steps: got 1.5, expected a whole number"),
         ("steps = true", "got True, expected a whole number"),
         ("options = 3", "expected a table [options]"),
-        ("[options]\nlr = 'a'", "options.lr: got 'a', expected a number"),
+        ("[options]\nlr = 'a'", "options.lr: got 'a', expected a finite number"),
         ("[data]\nsorce = 'a'", "did you mean 'source'?"),
-        ("seed = -1", "--seed is -1, expected at least 0"),
+        ("[data]\nimage_shape = 3.5", "data.image_shape: got 3.5, expected a whole number"),
+        ("model = 'vae'", "is of the model 'vae', not 'tests.train.fake_model:Fake'"),
+        ("seed = -1", "--seed is -1, expected 0 to 2**64 - 1"),
+        ("seed = 18446744073709551616", "--seed is 18446744073709551616, expected 0 to"),
         ("device = 'tpu'", "expected cpu or cuda"),
     ],
 )
@@ -83,6 +87,8 @@ def test_missing_files_and_models():
         make_config(file="nowhere.toml")
     with pytest.raises(UsageError, match="did you mean 'dcgan'"):
         make_config("dcgn")
+    with pytest.raises(UsageError, match="no model 'json:'"):
+        make_config("json:")
     with pytest.raises(UsageError, match="no module 'nowhere'"):
         model_class("nowhere.models:Model")
     with pytest.raises(UsageError, match="no class 'Missing'"):
@@ -94,6 +100,8 @@ def test_toml_round_trip(tmp_path):
     made.image_shape = (1, 6, 6)
     (tmp_path / "config.toml").write_text(made.to_toml())
     assert make_config(file=tmp_path / "config.toml") == made
+    other = make_config(file=tmp_path / "config.toml", data={"source": "photos"})
+    assert other.image_shape == ()  # which may have another size
 
 
 def test_convert_optional_and_none():

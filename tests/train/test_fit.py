@@ -4,12 +4,14 @@ import errno
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 import minigen.train
 from minigen import io
+from minigen.data import DataError, Dataset
 from minigen.train import Diverged, RunError, UsageError, fit, load_run, resume, trainer
 from tests.train.fake_model import MODEL
 
@@ -92,13 +94,21 @@ def test_lines_of_steps_to_be_done_again_are_dropped(work):
 def test_a_run_killed_before_its_first_checkpoint_starts_again(work):
     run(work, "whole")
     run(work, "killed")
-    for folder in (work / "killed" / "checkpoints").iterdir():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+    shutil.rmtree(work / "killed" / "checkpoints")
     assert resume(work / "killed").step == 10
     assert same_state(work / "whole", work / "killed")
     assert len(metrics(work / "killed")) == 10
+
+
+def test_a_run_without_a_whole_checkpoint_is_left_as_it_is(work):
+    run(work)
+    for file in (work / "run" / "checkpoints").glob("*/manifest.json"):
+        file.write_text("{")
+    lines = metrics(work / "run")
+    for call in (resume, load_run):
+        with pytest.raises(RunError, match=r"no checkpoint there can be read.*--config"):
+            call(work / "run")
+    assert metrics(work / "run") == lines
 
 
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(work, caplog):
@@ -133,12 +143,48 @@ def test_a_wrong_request_leaves_no_folder(work):
         ({"batch_size": 41}, "batch_size 41 for 36 images"),
         ({"settings": ["width=101"]}, "width is 101"),
         ({"settings": ["data.augment=flop"]}, "flop"),
+        ({"settings": ["data.augment=crop:6"]}, "images of 6x6 pixels need a smaller padding"),
         ({"device": "cuda"}, "CuPy|GPU"),
         ({"steps": 0}, "--steps is 0"),
     ):
         with pytest.raises(UsageError, match=message):
             run(work, **more)
     assert not (work / "run").exists()
+
+
+def test_data_that_cannot_be_read_leaves_no_folder(work):
+    np.save(work / "floats.npy", np.full((40, 6, 6), 7.0))
+    with pytest.raises(DataError, match="pixels from 7 to 7"):
+        fit(MODEL, data="floats.npy", out="run", steps=3)
+    assert not (work / "run").exists()
+
+
+def test_an_image_that_breaks_later_costs_no_step(work, monkeypatch):
+    run(work, "whole")
+    batch, made = Dataset.batch, []
+
+    def broken(self, indices):
+        made.append(indices)
+        if len(made) > 5:
+            raise DataError("an image is broken")
+        return batch(self, indices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "batch", broken)
+        with pytest.raises(DataError, match=r"an image is broken; the last good.*--resume"):
+            run(work, "run")
+    assert load_run(work / "run").step == len(metrics(work / "run")) == 5
+    resume(work / "run")
+    assert same_state(work / "whole", work / "run")
+
+
+def test_a_checkpoint_of_another_config_is_refused(work):
+    run(work)
+    config = work / "run" / "config.toml"
+    config.write_text(config.read_text().replace("width = 3", "width = 4"))
+    for call in (resume, load_run):
+        with pytest.raises(UsageError, match=r"not made with .*config\.toml.*width"):
+            call(work / "run")
 
 
 def test_resume_says_what_is_missing(work):

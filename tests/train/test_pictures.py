@@ -28,7 +28,7 @@ def test_grid_is_square_with_gaps_and_enlarged():
 
 def test_grid_in_colour_and_of_large_images():
     picture = grid(np.random.default_rng(0).random((4, 3, 600, 300)))
-    assert picture.shape == (1 * 600 + 602, 2 * 300 + 2, 3) or picture.ndim == 3
+    assert picture.shape == (2 * 602 - 2, 3 * 302 - 2, 3)
     assert (grid(np.full((1, 1, 4, 4), np.nan)) == 0).all()
     with pytest.raises(ValueError, match="expected"):
         grid(np.zeros((3, 2, 4, 4)))
@@ -40,6 +40,8 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path):
     assert [each.name for each in path.parent.iterdir()] == ["a.png"]
     with pytest.raises(UsageError, match=r"use \.png"):
         save_picture(tmp_path / "a.xyz", np.zeros((2, 2), np.uint8))
+    with pytest.raises(UsageError, match=r"a\.xbm: .*use \.png"):
+        save_picture(tmp_path / "a.xbm", np.zeros((2, 2), np.uint8))  # black and white only
     with pytest.raises(RunError, match="cannot be written"):
         save_picture(path / "under-a-file.png", np.zeros((2, 2), np.uint8))
 
@@ -60,3 +62,12 @@ def test_report_escapes_and_shows(work):
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;b&gt;run&amp;" in text
     assert text.count("<svg") == 2 and "options.lr" in text
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+
+
+def test_report_takes_no_foreign_files_for_its_own(work):
+    done = fit(MODEL, data="images.npy", out="run", steps=5)
+    (work / "run" / "samples" / "step-mine.png").write_text("no picture")
+    write_report(done.directory, done.config, 5)
+    done.directory.evaluation.write_text("{}")
+    with pytest.raises(RunError, match=r"evaluation\.json: damaged .*; remove it"):
+        write_report(done.directory, done.config, 5)
