@@ -92,7 +92,7 @@ def explain(name: str | None = None) -> dict[str, Any]:
 def set_num_threads(n: int) -> None:
     """Let CPU kernels use n threads from now on, at most as many as this process has cores.
 
-    The count also comes from MINIGEN_NUM_THREADS when the package is imported (default: all cores).
+    Until this is called the count comes from MINIGEN_NUM_THREADS (default: all cores).
     """
     global _num_threads
     if int(n) < 1:
@@ -105,6 +105,9 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     """The number of threads that CPU kernels use."""
+    global _num_threads
+    if _num_threads is None:  # read late, so that a wrong value does not break the import
+        _num_threads = _threads_from_environment()
     return _num_threads
 
 
@@ -160,6 +163,8 @@ def _target(name: str, args: tuple[Any, ...]) -> str:
             + "; move them to one device first"
         )
     forced = _forced.get()
+    if forced is not None:
+        _check_forced("MINIGEN_KERNELS", forced)
     if "cuda" in devices:
         if forced is not None:
             raise RuntimeError(
@@ -231,18 +236,11 @@ def _threads_from_environment() -> int:
     return min(int(text or _cores()), _cores())
 
 
-def _forced_from_environment() -> str | None:
-    text = os.environ.get("MINIGEN_KERNELS", "").strip()
-    if text:
-        _check_forced("MINIGEN_KERNELS", text)
-    return text or None
-
-
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 # What a call on the host is made of: if every argument is one of these, no device check is needed.
 _HOST_TYPES = frozenset(
     {np.ndarray, type(None), bool, int, float, str, np.float32, np.float64, np.int64, type, tuple}
 )
-_num_threads = _threads_from_environment()
-_default = _forced_from_environment()
+_num_threads: int | None = None
+_default = os.environ.get("MINIGEN_KERNELS", "").strip() or None
 _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("kernels", default=_default)

@@ -21,13 +21,14 @@ UPSAMPLINGS = {28: 2, 32: 3, 64: 4, 128: 5}
 class DCGANOptions(GANOptions):
     """What can be set in a `dcgan`; the defaults are the paper's."""
 
-    batch_size: int = nn.option(128, "images in a step")
-    channels: int = nn.option(64, "channels at the highest resolution, doubled by each halving")
+    batch_size: int = nn.option(128, "images in a step", least=1)
+    channels: int = nn.option(
+        64, "channels at the highest resolution, doubled by each halving", least=1
+    )
 
 
 class DCGAN(GAN):
-    """GAN with convolutional networks; `image_shape` is (C, size, size), size one of UPSAMPLINGS.
-    """
+    """GAN with convolutional networks; `image_shape` is (C, size, size) of UPSAMPLINGS."""
 
     Options = DCGANOptions
 

@@ -20,14 +20,16 @@ from minigen.tensor import Tensor
 class GANOptions:
     """What can be set in a `gan`; the defaults are the source's."""
 
-    batch_size: int = nn.option(100, "images in a step")
-    latent: int = nn.option(100, "size of the noise vector z")
-    lr: float = nn.option(2e-4, "learning rate of Adam, both networks")
-    beta1: float = nn.option(0.5, "Adam's decay of the first moment")
+    batch_size: int = nn.option(100, "images in a step", least=1)
+    latent: int = nn.option(100, "size of the noise vector z", least=1)
+    lr: float = nn.option(2e-4, "learning rate of Adam, both networks", least=0)
+    beta1: float = nn.option(0.5, "Adam's decay of the first moment", least=0)
     generator_loss: str = nn.option(
         "non-saturating", "what the generator minimises", tuple(GENERATOR_LOSSES)
     )
-    ema: float = nn.option(0.999, "decay of the averaged generator that samples; 0 for none")
+    ema: float = nn.option(
+        0.999, "decay of the averaged generator that samples; 0 for none", least=0
+    )
 
 
 class GAN(nn.Model):
@@ -45,9 +47,7 @@ class GAN(nn.Model):
         adam = {"lr": options.lr, "betas": (options.beta1, 0.999)}
         self.generator_optimizer = optim.Adam(self.generator, **adam)
         self.discriminator_optimizer = optim.Adam(self.discriminator, **adam)
-        self.ema = (
-            optim.EMA(self.generator, options.ema, warmup=True) if options.ema else None
-        )
+        self.ema = optim.EMA(self.generator, options.ema, warmup=True) if options.ema else None
 
     def make_generator(self, rng: Generator) -> nn.Module:
         """Dense 100-256-512-512-C*H*W, relu, tanh."""

@@ -16,8 +16,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def minimax(fake: Tensor) -> Tensor:
-    """E[log(1 - D(G(z)))]: the generator's side of the game; flat where the discriminator is sure.
-    """
+    """E[log(1 - D(G(z)))]: the generator's side of the game; flat where D is sure."""
     return -mg.softplus(fake).mean()
 
 

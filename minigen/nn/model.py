@@ -11,9 +11,11 @@ from minigen.nn.module import Module
 from minigen.random import Generator
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field of a model's Options, with the help and the allowed values that the command shows."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(
+    default: Any, help: str, choices: tuple[str, ...] = (), least: float | None = None
+) -> Any:
+    """A field of a model's Options: its help, its allowed values, the least of its values."""
+    return field(default=default, metadata={"help": help, "choices": choices, "least": least})
 
 
 class Model(Module):

@@ -286,6 +286,10 @@ def _option(cls: Any, key: str, value: Any, what: str) -> Any:
         raise UsageError(
             f"{what}: got {converted!r}, expected one of {', '.join(map(str, choices))}"
         )
+    least = names[key].metadata.get("least")
+    values = converted if isinstance(converted, tuple) else (converted,)
+    if least is not None and not all(value >= least for value in values):
+        raise UsageError(f"{what}: got {converted!r}, expected at least {least}")
     return converted
 
 

@@ -19,13 +19,17 @@ LOG_2PI = float(np.log(2 * np.pi))
 class VAEOptions:
     """What can be set in a `vae`; the layer sizes are the source's."""
 
-    batch_size: int = nn.option(32, "images in a step")
-    latent: int = nn.option(2, "numbers in the latent code z")
-    encoder: tuple[int, ...] = nn.option((128, 64), "sizes of the encoder's hidden layers")
-    decoder: tuple[int, ...] = nn.option((256, 128), "sizes of the decoder's hidden layers")
+    batch_size: int = nn.option(32, "images in a step", least=1)
+    latent: int = nn.option(2, "numbers in the latent code z", least=1)
+    encoder: tuple[int, ...] = nn.option((128, 64), "sizes of the encoder's hidden layers", least=1)
+    decoder: tuple[int, ...] = nn.option(
+        (256, 128), "sizes of the decoder's hidden layers", least=1
+    )
     likelihood: str = nn.option("bernoulli", "p(x | z) of a pixel", ("bernoulli", "gaussian"))
-    sigma: float = nn.option(0.1, "standard deviation of the gaussian likelihood; 0 to learn it")
-    lr: float = nn.option(1e-3, "learning rate of Adam")
+    sigma: float = nn.option(
+        0.1, "standard deviation of the gaussian likelihood; 0 to learn it", least=0
+    )
+    lr: float = nn.option(1e-3, "learning rate of Adam", least=0)
 
 
 class VAE(nn.Model):

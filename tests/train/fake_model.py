@@ -14,9 +14,9 @@ MODEL = "tests.train.fake_model:Fake"
 class Options:
     batch_size: int = 4
     lr: float = field(default=0.01, metadata={"help": "learning rate"})
-    width: int = 3
+    width: int = field(default=3, metadata={"least": 1})
     kind: str = field(default="plain", metadata={"choices": ("plain", "fancy")})
-    sizes: tuple[int, ...] = (2, 1)
+    sizes: tuple[int, ...] = field(default=(2, 1), metadata={"least": 1})
     flag: bool = False
     nan_at: int = 0  # the step whose loss is NaN
     sleep: float = 0.0  # seconds a step takes

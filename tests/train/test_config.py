@@ -30,6 +30,8 @@ def test_settings_are_typed_by_the_options():
         ("width=2.5", "got '2.5', expected a whole number"),
         ("flag=maybe", "got 'maybe', expected true or false"),
         ("sizes=1,b", "got 'b', expected a whole number"),
+        ("width=0", "--set width=0: got 0, expected at least 1"),
+        ("sizes=3,-1", "got (3, -1), expected at least 1"),
         ("kind=plane", "got 'plane', expected one of plain, fancy"),
         ("batch_size=0", "batch_size is 0, expected at least 1"),
         ("data.imagesize=3", "did you mean 'data.image_size'?"),
