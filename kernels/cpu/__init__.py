@@ -1,38 +1,8 @@
-"""The cpu target: the kernels of the reference, compiled by Numba for float32 and float64."""
+"""The cpu target: the kernels of the reference, compiled by Numba for float32 and float64.
 
-# Kernel name -> the module of this package that defines it; imported when it is first called.
-TABLE: dict[str, str] = {
-    "conv2d": "conv",
-    "conv_transpose2d": "conv",
-    "conv2d_weight_grad": "conv",
-    "matmul": "matmul",
-    "linear": "matmul",
-    "channel_sum": "norm",
-    "batch_norm_train": "norm",
-    "batch_norm_train_grad": "norm",
-    "batch_norm_eval": "norm",
-    "batch_norm_eval_grad": "norm",
-    "leaky_relu": "elementwise",
-    "leaky_relu_grad": "elementwise",
-    "exp": "elementwise",
-    "sigmoid": "elementwise",
-    "softplus": "elementwise",
-    "reparameterize": "sampling",
-    "reparameterize_grad": "sampling",
-    "max_pool2d_indices": "pool",
-    "pool_gather": "pool",
-    "pool_scatter": "pool",
-    "avg_pool2d": "pool",
-    "avg_pool2d_grad": "pool",
-    "unfold": "gather",
-    "fold": "gather",
-    "gather_rows": "gather",
-    "scatter_add_rows": "gather",
-    "sgd": "optim",
-    "rmsprop": "optim",
-    "adam": "optim",
-    "ema": "optim",
-    "philox_bits": "random",
-    "philox_uniform": "random",
-    "philox_normal": "random",
-}
+Every kernel has its twin here, in a module of the same name: the table is the reference's.
+"""
+
+from ..reference import TABLE
+
+__all__ = ["TABLE"]
