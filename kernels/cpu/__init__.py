@@ -1,8 +1,8 @@
 """The cpu target: the kernels of the reference, compiled by Numba for float32 and float64.
 
-Every kernel has its twin here, in a module of the same name: the table is the reference's.
+Every kernel has its twin here, in a module of the same name, so the table is a copy.
 """
 
-from ..reference import TABLE
+from ..reference import TABLE as _NAMES
 
-__all__ = ["TABLE"]
+TABLE: dict[str, str] = dict(_NAMES)
