@@ -71,11 +71,6 @@ def integers(low: int, high: int, *shape: int) -> Spec:
     return Spec(lambda rng, s: rng.integers(low, high, s), shape, differentiable=False)
 
 
-def booleans(*shape: int) -> Spec:
-    """Random truth values; not differentiated."""
-    return Spec(lambda rng, s: rng.random(s) < 0.5, shape, differentiable=False)
-
-
 def draw(inputs: Any, rng: np.random.Generator) -> Any:
     """The arrays of a case's inputs: specs drawn, lists likewise, other values as they are."""
     if isinstance(inputs, (list, tuple)):

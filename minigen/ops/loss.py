@@ -97,7 +97,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 # ---------------------------------------------------------------------------------- class labels
 
 LABELS = np.array([1, -100, 2, 0])
-SMOOTH = np.full((3, 4), 0.25)
 
 
 @composed(
