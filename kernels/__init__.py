@@ -44,14 +44,22 @@ _functions: dict[tuple[str, str], Callable[..., Any]] = {}  # (name, target) -> 
 _last: dict[str, str] = {}  # name -> the target that ran last
 
 
-def use(target: str) -> contextlib.AbstractContextManager[None]:
-    """Run every kernel on one host target, "reference" or "cpu", inside a `with` block.
+def use(
+    target: str | None = None, *, convolution: str | None = None
+) -> contextlib.AbstractContextManager[None]:
+    """Choose inside a `with` block what kernels run on the host.
 
-    Dtypes other than float32 and float64 have the reference alone. The choice holds for the current
-    thread (and context) only. Raises ValueError for other names.
+    `target` "reference" or "cpu" is for every kernel; dtypes other than float32 and float64 have
+    the reference alone. `convolution` is for the cpu kernels of convolutions: "direct" sums tap by
+    tap, with errors near 1e-7 in float32; "winograd" takes minimal filtering wherever it can, with
+    errors near 1e-5; None leaves the choice to the shape, as MINIGEN_CONVOLUTION does where it is
+    not set. The choice holds for the current thread (and context) only. Raises ValueError for
+    other names.
     """
-    _check_forced("use", target)
-    return _use(target)
+    if target is not None:
+        _check_forced("use", target)
+    _check_convolution("use", convolution)
+    return _use(target, convolution)
 
 
 def implementation(name: str, array: Any) -> tuple[Callable[..., Any], str]:
@@ -87,6 +95,14 @@ def explain(name: str | None = None) -> dict[str, Any]:
     if choices is not None:
         record["choices"] = choices()
     return record
+
+
+def convolution() -> str | None:
+    """The algorithm asked for convolutions on the host: "direct", "winograd", or None for any."""
+    algorithm = _convolution.get()
+    if algorithm is not None:
+        _check_convolution("MINIGEN_CONVOLUTION", algorithm)
+    return algorithm
 
 
 def set_num_threads(n: int) -> None:
@@ -211,17 +227,24 @@ def _unknown(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _use(target: str) -> Iterator[None]:
-    token = _forced.set(target)
+def _use(target: str | None, algorithm: str | None) -> Iterator[None]:
+    choices = ((_forced, target), (_convolution, algorithm))
+    tokens = [(choice, choice.set(value)) for choice, value in choices if value is not None]
     try:
         yield
     finally:
-        _forced.reset(token)
+        for choice, token in tokens:
+            choice.reset(token)
 
 
 def _check_forced(where: str, target: str) -> None:
     if target not in ("reference", "cpu"):
         raise ValueError(f"{where}: got {target!r}, expected 'reference' or 'cpu'")
+
+
+def _check_convolution(where: str, algorithm: str | None) -> None:
+    if algorithm not in (None, "direct", "winograd"):
+        raise ValueError(f"{where}: convolution {algorithm!r}, expected 'direct' or 'winograd'")
 
 
 def _cores() -> int:
@@ -244,3 +267,7 @@ _HOST_TYPES = frozenset(
 _num_threads: int | None = None
 _default = os.environ.get("MINIGEN_KERNELS", "").strip() or None
 _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("kernels", default=_default)
+_algorithm = os.environ.get("MINIGEN_CONVOLUTION", "").strip() or None
+_convolution: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "convolution", default=_algorithm
+)

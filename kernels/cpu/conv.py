@@ -10,8 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import get_num_threads
+from .. import convolution, get_num_threads
 from .conv_blocks import block, blocked_gather, blocked_weight_grad
+from .conv_dots import dots_gather, suits_dots
+from .conv_lanes import lanes_gather, lanes_weight_grad, suits_lanes
+from .conv_cost import winograd_pays
 from .conv_plan import MAX_PIXELS, WEIGHT_GRAD_PIXELS, Pair, Plan, Problem, plan, weight_rows
 from .conv_tiles import (
     WORKERS,
@@ -21,7 +24,9 @@ from .conv_tiles import (
     unpack_weight_grad,
     weight_grad,
 )
+from .elementwise import leaky_relu
 from .tile import lanes
+from .winograd import fits, winograd_gather, winograd_weight_grad
 
 
 def conv2d(
@@ -32,8 +37,12 @@ def conv2d(
     padding: Pair,
     dilation: Pair,
     groups: int,
+    slope: float = 1.0,
 ) -> np.ndarray:
-    """Cross-correlate x (N, C, H, W) with weight (O, C/groups, kh, kw) -> (N, O, OH, OW)."""
+    """Cross-correlate x (N, C, H, W) with weight (O, C/groups, kh, kw) -> (N, O, OH, OW).
+
+    Sums below 0 are multiplied by `slope`: a leaky relu, or with slope 0 a relu.
+    """
     n, c, h, w = x.shape
     o, inner, kh, kw = weight.shape
     if inner * groups != c or o % groups:
@@ -46,6 +55,7 @@ def conv2d(
     return _run(
         x, weight, bias,
         Problem(n, c, (h, w), o, (oh, ow), (kh, kw), stride, padding, dilation, groups, False),
+        slope,
     )  # fmt: skip
 
 
@@ -58,10 +68,12 @@ def conv_transpose2d(
     padding: Pair,
     dilation: Pair,
     groups: int,
+    slope: float = 1.0,
 ) -> np.ndarray:
     """Spread x (N, I, H, W) over the taps of weight (I, O/groups, kh, kw) -> (N, O, *output_size).
 
-    The transpose (adjoint) in x of conv2d with the same weight, whose input has size output_size.
+    The transpose (adjoint) in x of conv2d with the same weight, whose input has size output_size;
+    `slope` as there.
     """
     n, c, h, w = x.shape
     inputs, og, kh, kw = weight.shape
@@ -74,6 +86,7 @@ def conv_transpose2d(
     return _run(
         x, weight, bias,
         Problem(n, c, (h, w), o, output_size, (kh, kw), stride, padding, dilation, groups, True),
+        slope,
     )  # fmt: skip
 
 
@@ -100,11 +113,40 @@ def conv2d_weight_grad(
     problem = Problem(
         n, c, (h, w), o, (oh, ow), kernel_size, stride, padding, dilation, groups, False
     )
+    algorithm = _chosen_for(problem, gradient=True)
+    if algorithm == "winograd":
+        dtype = np.result_type(x, grad)
+        found = winograd_weight_grad(_channels_last(x, dtype), _channels_last(grad, dtype), problem)
+        if found is not None:
+            return found.transpose(0, 3, 1, 2)
+    if suits_lanes(problem):
+        return lanes_weight_grad(x, grad, problem, _channels_last)
+    swapped = _swapped(problem)
+    if swapped is not None:
+        turned = _weight_grad(grad, x, swapped)[:, :, ::-1, ::-1]
+        return np.ascontiguousarray(turned.transpose(1, 2, 3, 0)).transpose(0, 3, 1, 2)
     if block(problem) is not None:
         result = blocked_weight_grad(x, grad, problem, _channels_last, _weight_grad)
         if _finite(result):
             return result
     return _weight_grad(x, grad, problem)
+
+
+def _swapped(p: Problem) -> Problem | None:
+    """The gradient's problem with the parts of x and grad exchanged, where grad has few channels.
+
+    With stride 1 it is the same sum read from the other side: taps come out in reverse order.
+    """
+    axes = zip(p.dilation, p.kernel_size, p.padding, strict=True)
+    reach = [dilation * (kernel - 1) - pad for dilation, kernel, pad in axes]
+    wide = lanes(np.float32)
+    few = 2 * p.out_channels <= wide <= p.channels and p.groups == 1
+    if not few or p.stride != (1, 1) or min(reach) < 0:
+        return None
+    return p._replace(
+        channels=p.out_channels, size=p.output_size, out_channels=p.channels, output_size=p.size,
+        padding=tuple(reach),
+    )  # fmt: skip
 
 
 def _weight_grad(x: np.ndarray, grad: np.ndarray, problem: Problem) -> np.ndarray:
@@ -115,11 +157,11 @@ def _weight_grad(x: np.ndarray, grad: np.ndarray, problem: Problem) -> np.ndarra
     rows = weight_rows(problem, p)
     # Every worker sums over its own blocks of pixels; the sums are added up in order.
     sums = np.empty(int(p.geometry[WORKERS]) * groups * p.columns * rows.size, dtype)
+    depth = result.size // o
     weight_grad(
-        _channels_last(x, dtype), _channels_last(grad, dtype), sums, p.geometry, p.phases,
+        _channels_last(x, dtype), _channels_last(grad, dtype), sums, depth, p.geometry, p.phases,
         p.pixels, rows, p.panels,
     )  # fmt: skip
-    depth = result.size // o
     unpack_weight_grad(sums, result.reshape(-1), depth, rows.size, p.geometry, p.panels)
     return result.transpose(0, 3, 1, 2)
 
@@ -130,11 +172,15 @@ def choose(problem: Problem) -> str:
     alone = p.transposed and p.size == (1, 1) and p.padding == (0, 0) and p.groups == 1
     if alone and p.output_size == p.kernel_size and p.dilation == (1, 1):
         return "one pixel"
+    if suits_lanes(p):
+        return "lanes"
+    if suits_dots(p):
+        return "dots"
     return "tiles" if block(p) is None else "blocks"
 
 
 def _run(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
 ) -> np.ndarray:
     """Serve conv2d and conv_transpose2d by the algorithm chosen for the shape."""
     if bias is not None and bias.shape != (problem.out_channels,):
@@ -143,15 +189,40 @@ def _run(
         shape = (problem.batch, *problem.output_size, problem.out_channels)
         y = np.zeros(shape, np.result_type(x, weight))
         y += 0 if bias is None else bias
-        return y.transpose(0, 3, 1, 2)
-    algorithm = _chosen.get(problem)
+        return leaky_relu(y, slope).transpose(0, 3, 1, 2)
+    algorithm = _chosen_for(problem)
+    return ALGORITHMS[algorithm](x, weight, bias, problem, slope)
+
+
+def _chosen_for(problem: Problem, gradient: bool = False) -> str:
+    """The algorithm for a shape, remembered; `kernels.use` may ask for one."""
+    key = problem, gradient, convolution()
+    algorithm = _chosen.get(key)
     if algorithm is None:
-        algorithm = _chosen[problem] = choose(problem)
-    return ALGORITHMS[algorithm](x, weight, bias, problem)
+        wanted = key[2]
+        fast = fits(problem) if wanted == "winograd" else winograd_pays(problem, gradient)
+        if wanted != "direct" and fast:
+            algorithm = "winograd"
+        else:
+            algorithm = "tiles" if gradient else choose(problem)
+        _chosen[key] = algorithm
+    return algorithm
+
+
+def _winograd(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
+) -> np.ndarray:
+    """Minimal filtering; the direct sum where NaN or infinity would spread over a tile."""
+    dtype = np.result_type(x, weight)
+    flat = _channels_last(x, dtype), _channels_last(weight, dtype)
+    y = winograd_gather(*flat, bias, problem, slope)
+    if y is None:
+        return ALGORITHMS[choose(problem)](x, weight, bias, problem, slope)
+    return y.transpose(0, 3, 1, 2)
 
 
 def _tiles(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
 ) -> np.ndarray:
     """The direct sum over taps: blocks of padded input, panels of packed weights, tiles of sums."""
     dtype = np.result_type(x, weight)
@@ -169,18 +240,32 @@ def _tiles(
         _channels_last(weight, dtype), packed, p.geometry, p.phases, p.taps, p.panels, strides
     )
     gather(
-        _channels_last(x, dtype), packed, _padded_bias(bias, p, o, groups, dtype), y.reshape(-1),
-        p.geometry, p.phases, p.segments, p.pixels, p.outputs, p.panels,
+        _channels_last(x, dtype), packed, _padded_bias(bias, p, o, groups, dtype), float(slope),
+        y.reshape(-1), p.geometry, p.phases, p.segments, p.pixels, p.outputs, p.panels,
     )  # fmt: skip
     return y.transpose(0, 3, 1, 2)
 
 
 def _blocks(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
 ) -> np.ndarray:
     """Tiles over blocks of output pixels; single pixels where NaN or infinity would spread."""
-    y = blocked_gather(x, weight, bias, problem, _channels_last, _tiles)
-    return y if _finite(y) else _tiles(x, weight, bias, problem)
+    y = blocked_gather(x, weight, bias, problem, slope, _channels_last, _tiles)
+    return y if _finite(y) else _tiles(x, weight, bias, problem, slope)
+
+
+def _dots(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
+) -> np.ndarray:
+    """Dot products along the input channels, for few outputs."""
+    return dots_gather(x, weight, bias, problem, slope, _channels_last)
+
+
+def _lanes(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
+) -> np.ndarray:
+    """One output channel a vector lane, for groups of few outputs."""
+    return lanes_gather(x, weight, bias, problem, slope, _channels_last)
 
 
 def _finite(y: np.ndarray) -> bool:
@@ -190,7 +275,7 @@ def _finite(y: np.ndarray) -> bool:
 
 
 def _one_pixel(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
 ) -> np.ndarray:
     """One input pixel paints the whole output: a 1x1 convolution to kh * kw * O channels."""
     i, o, kh, kw = weight.shape
@@ -200,6 +285,7 @@ def _one_pixel(
         problem._replace(
             out_channels=kh * kw * o, output_size=(1, 1), kernel_size=(1, 1), stride=(1, 1)
         ),
+        slope,
     )  # fmt: skip
     y = y.transpose(0, 2, 3, 1).reshape(x.shape[0], kh, kw, o)
     return y.transpose(0, 3, 1, 2)
@@ -228,13 +314,20 @@ def _padded_bias(
 
 def _choices() -> dict[str, str]:
     """For `kernels.explain`: each shape served so far, and its algorithm."""
-    return {str(problem): algorithm for problem, algorithm in _chosen.items()}
+    return {
+        f"{problem}, weight gradient" if gradient else str(problem): algorithm
+        for (problem, gradient, _), algorithm in _chosen.items()
+    }
 
 
 ALGORITHMS: dict[str, Callable[..., np.ndarray]] = {
+    "winograd": _winograd,
     "tiles": _tiles,
     "one pixel": _one_pixel,
     "blocks": _blocks,
+    "lanes": _lanes,
+    "dots": _dots,
 }
-_chosen: dict[Problem, str] = {}
-conv2d.choices = conv_transpose2d.choices = _choices  # type: ignore[attr-defined]
+_chosen: dict[tuple[Problem, bool, str | None], str] = {}
+for _kernel in (conv2d, conv_transpose2d, conv2d_weight_grad):
+    _kernel.choices = _choices  # type: ignore[attr-defined]

@@ -54,6 +54,7 @@ def blocked_gather(
     weight: np.ndarray,
     bias: np.ndarray | None,
     problem: Problem,
+    slope: float,
     flat: Callable[..., np.ndarray],
     tiles: Callable[..., np.ndarray],
 ) -> np.ndarray:
@@ -71,7 +72,7 @@ def blocked_gather(
     else:
         _widen(flat(weight, dtype), wide.reshape(-1), dims)
     tiled = None if bias is None else np.tile(bias, size[0] * size[1])
-    y = tiles(x, wide.transpose(0, 3, 1, 2), tiled, inner)
+    y = tiles(x, wide.transpose(0, 3, 1, 2), tiled, inner, slope)
     result = np.empty((problem.batch, *problem.output_size, o), dtype)
     _unblock(flat(y, dtype), result.reshape(-1), (*result.shape, *size, *inner.output_size))
     return result.transpose(0, 3, 1, 2)

@@ -75,7 +75,7 @@ PHASE = (
 )  # fmt: skip
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """One phase along one axis: output first + stride * t for t < count; taps are (tap, offset)."""
 
     first: int
@@ -89,7 +89,7 @@ def plan(problem: Problem, lanes: int, itemsize: int, threads: int, pixels: int)
     p = problem
     step = (1, 1) if p.transposed else p.stride
     spread = p.stride if p.transposed else (1, 1)
-    lines = [_lines(p, axis) for axis in (0, 1)]
+    lines = [phase_lines(p, axis) for axis in (0, 1)]
     offsets = [[d for line in axis for _, d in line.taps] or [0] for axis in lines]
     (top, bottom), (left, right) = [(min(each), max(each)) for each in offsets]
     max_rows, max_columns = (max(line.count for line in axis) for axis in lines)
@@ -107,7 +107,7 @@ def plan(problem: Problem, lanes: int, itemsize: int, threads: int, pixels: int)
     panels = _panels(group_outputs, lanes)
     columns = -(-group_outputs // lanes) * lanes
     row = width * c * itemsize
-    images, rows = _block(p, max_rows, max_columns, step[0], span, row, threads, pixels)
+    images, rows = cut(p, max_rows, max_columns, step[0], span, row, threads, pixels)
     row_blocks = -(-max_rows // rows)
     blocks = -(-p.batch // images) * row_blocks
     splits = min(-(-threads // blocks), len(panels) * p.groups)  # share panels if blocks are few
@@ -155,18 +155,18 @@ def weight_rows(problem: Problem, p: Plan) -> np.ndarray:
     return np.pad(rows.ravel(), (0, -rows.size % ROWS_MULTIPLE), mode="edge")
 
 
-def _lines(p: Problem, axis: int) -> list[_Line]:
+def phase_lines(p: Problem, axis: int) -> list[Line]:
     """The phases along an axis, with the taps that ever meet the input, by rising offset."""
     kernel, stride, padding = p.kernel_size[axis], p.stride[axis], p.padding[axis]
     dilation, size, output = p.dilation[axis], p.size[axis], p.output_size[axis]
     if not p.transposed:
-        return [_Line(0, output, [(i, i * dilation - padding) for i in range(kernel)])]
+        return [Line(0, output, [(i, i * dilation - padding) for i in range(kernel)])]
     lines = []
     for first in range(min(stride, output)):
         count = -(-(output - first) // stride)
         reach = [(i, first + padding - i * dilation) for i in range(kernel)]
         taps = [(i, d // stride) for i, d in reversed(reach) if d % stride == 0]
-        lines.append(_Line(first, count, [(i, d) for i, d in taps if -count < d < size]))
+        lines.append(Line(first, count, [(i, d) for i, d in taps if -count < d < size]))
     return lines
 
 
@@ -190,17 +190,18 @@ def _panels(outputs: int, lanes: int) -> np.ndarray:
     return _table(panels)
 
 
-def _block(
-    p: Problem, rows: int, columns: int, step: int, span: int, row: int, threads: int, pixels: int
-) -> tuple[int, int]:
+def cut(
+    p: Problem, rows: int, columns: int, step: int, span: int, row: int, threads: int, pixels: int,
+    scratch: int = SCRATCH_BYTES,
+) -> tuple[int, int]:  # fmt: skip
     """(images, output rows) of a block: whole images where one fits, else a strip of one image."""
     image = ((rows - 1) * step + span) * row
-    room = min(SCRATCH_BYTES // max(image, 1), pixels // max(rows * columns, 1))
+    room = min(scratch // max(image, 1), pixels // max(rows * columns, 1))
     if room >= 1 and p.batch >= threads:
         blocks = -(-p.batch // room)
         blocks = -(-blocks // threads) * threads  # every thread gets as many
         return -(-p.batch // blocks), rows
-    fitting = (SCRATCH_BYTES // max(row, 1) - span) // step + 1
+    fitting = (scratch // max(row, 1) - span) // step + 1
     strip = max(1, min(rows, fitting, pixels // max(columns, 1)))
     strips = max(-(-rows // strip), -(-threads // max(p.batch, 1)))
     return 1, max(1, -(-rows // strips))

@@ -73,19 +73,19 @@ def pack_weight(weight, packed, geo, phases, taps, panels, strides):
 
 
 @parallel_kernel
-def gather(x, packed, bias, y, geo, phases, segments, pixels, outputs, panels):
-    """y = the gather of x with packed weights, plus bias (padded to whole vectors a group)."""
+def gather(x, packed, bias, slope, y, geo, phases, segments, pixels, outputs, panels):
+    """y = leaky(the gather of x with packed weights, plus bias in whole vectors a group)."""
     units, splits = len(panels) * geo[GROUPS], geo[SPLITS]
     items = geo[BLOCKS] * splits
     workers = geo[WORKERS] if splits == 1 else items
-    size = x.itemsize
+    size, leak = x.itemsize, x.dtype.type(slope)
     for worker in prange(workers):
         scratch = np.empty(geo[SCRATCH], x.dtype)
         last_in, last_out = np.empty(MOST_ROWS, np.int64), np.empty(MOST_ROWS, np.int64)
         for item in range(worker * items // workers, (worker + 1) * items // workers):
             block, split = item // splits, item % splits
-            n0, n1, t0, t1 = _extent(block, geo)
-            base = _block_input(x, scratch, n0, n1, t0, t1, geo)
+            n0, n1, t0, t1 = block_extent(block, geo)
+            base = block_input(x, scratch, n0, n1, t0, t1, geo)
             target = y.ctypes.data + (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) * size
             for unit in range(split * units // splits, (split + 1) * units // splits):
                 group, panel = unit // len(panels), unit % len(panels)
@@ -114,15 +114,15 @@ def gather(x, packed, bias, y, geo, phases, segments, pixels, outputs, panels):
                             at_in, at_out = last_in.ctypes.data, last_out.ctypes.data
                         gather_tile(
                             x.dtype.type(0), vectors, a, at_in, seg_at, seg_count, length, b,
-                            start, to, at_out, tail,
+                            start, to, at_out, tail, leak,
                         )  # fmt: skip
 
 
 @parallel_kernel
-def weight_grad(x, grad, sums, geo, phases, pixels, rows_table, panels):
+def weight_grad(x, grad, sums, depth, geo, phases, pixels, rows_table, panels):
     """sums[worker] = that worker's share of the weight gradient, as (group, panel, k, column)."""
     workers, blocks, size = geo[WORKERS], geo[BLOCKS], x.itemsize
-    depth = len(rows_table)
+    padded_depth = len(rows_table)
     outputs, width = geo[GROUP_OUTPUTS] * geo[GROUPS], phases[0, 5]
     lanes, widest = VECTOR_BYTES // size, _panel_width(np.int64(0), panels, geo)
     for worker in prange(workers):
@@ -130,8 +130,8 @@ def weight_grad(x, grad, sums, geo, phases, pixels, rows_table, panels):
         copy = np.empty(len(pixels) * widest + lanes, x.dtype)
         begin = worker * blocks // workers
         for block in range(begin, (worker + 1) * blocks // workers):
-            n0, n1, t0, t1 = _extent(block, geo)
-            base = _block_input(x, scratch, n0, n1, t0, t1, geo)
+            n0, n1, t0, t1 = block_extent(block, geo)
+            base = block_input(x, scratch, n0, n1, t0, t1, geo)
             count = (n1 - n0) * (t1 - t0) * width
             source = grad.ctypes.data + (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) * size
             for group in range(geo[GROUPS]):
@@ -140,7 +140,7 @@ def weight_grad(x, grad, sums, geo, phases, pixels, rows_table, panels):
                     first, vectors = panels[panel, 0], panels[panel, 1]
                     rows, tail = panels[panel, 2], panels[panel, 3]
                     b = source + (group * geo[GROUP_OUTPUTS] + first) * size
-                    place = ((worker * geo[GROUPS] + group) * geo[COLUMNS] + first) * depth
+                    place = ((worker * geo[GROUPS] + group) * geo[COLUMNS] + first) * padded_depth
                     wide, stride = _panel_width(panel, panels, geo), outputs
                     if depth >= COPY_DEPTH:  # many passes over grad's panel: read it aligned
                         columns = wide - lanes + tail
@@ -242,7 +242,7 @@ def _panel_width(panel, panels, geo):
 
 
 @inline_kernel
-def _extent(block, geo):
+def block_extent(block, geo):
     """The images n0..n1 and output rows t0..t1 of a block."""
     n0 = block // geo[ROW_BLOCKS] * geo[IMAGES]
     t0 = block % geo[ROW_BLOCKS] * geo[ROWS]
@@ -250,7 +250,7 @@ def _extent(block, geo):
 
 
 @inline_kernel
-def _block_input(x, scratch, n0, n1, t0, t1, geo):
+def block_input(x, scratch, n0, n1, t0, t1, geo):
     """The address of a block's windows: in x itself, or of a zero-padded copy in scratch."""
     height, width, channels = geo[HEIGHT], geo[WIDTH], geo[CHANNELS]
     top, left = t0 * geo[STEP] + geo[TOP], geo[LEFT]

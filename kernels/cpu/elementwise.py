@@ -141,7 +141,7 @@ def expm1_element(x):
 
 
 @_exact
-def _log1p_element(e):
+def log1p_element(e):
     """log(1 + e) for 0 <= e <= 1: the series of 2 atanh(e / (2 + e))."""
     s = e / (_TWO + e)
     z = s * s
@@ -157,7 +157,7 @@ def _log1p_element(e):
 
 
 @_exact
-def _sigmoid_element(x):
+def sigmoid_element(x):
     """1 / (1 + e^-x) in float32."""
     decay = exp_element(-abs(x))
     return (decay if x < 0 else _ONE) / (_ONE + decay)
@@ -165,7 +165,7 @@ def _sigmoid_element(x):
 
 @_exact
 def _softplus_element(x):
-    return (x if x > 0 else np.float32(0)) + _log1p_element(exp_element(-abs(x)))
+    return (x if x > 0 else np.float32(0)) + log1p_element(exp_element(-abs(x)))
 
 
 # One loop three times over: Numba keeps no function on disk that closes over another.
@@ -185,10 +185,10 @@ def _exp(x, y):
 def _sigmoid(x, y):
     if x.size < SERIAL // 4:
         for i in range(x.size):
-            y[i] = _sigmoid_element(x[i])
+            y[i] = sigmoid_element(x[i])
     else:
         for i in prange(x.size):
-            y[i] = _sigmoid_element(x[i])
+            y[i] = sigmoid_element(x[i])
 
 
 @parallel_kernel

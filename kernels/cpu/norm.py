@@ -1,4 +1,4 @@
-"""Per-channel sums and batch normalisation fused with its activation, over channels-last memory.
+"""Batch normalisation fused with its activation, over channels-last memory.
 
 The (N, C, ...) input is a matrix of (rows, C), folded to rows of about LANES elements whose lane j
 belongs to channel j % C, so that few channels vectorise as well as many. A fixed number of chunks
@@ -14,18 +14,8 @@ from numba import prange
 
 from .elementwise import leaky_element
 from .jit import inline_kernel, kernel, parallel_kernel
-from .rows import SERIAL, as_rows, lanes, like_rows
-
-BLOCK = 16384  # elements
-_FIRST = np.int64(0)  # row 0; Numba would compile a version of its own for a literal 0
-
-
-def channel_sum(x: np.ndarray) -> np.ndarray:
-    """Sum over every axis but 1: (N, C, ...) -> (C,)."""
-    rows, channels = as_rows(x), x.shape[1]
-    total = np.empty(channels, x.dtype)
-    _channel_sum(rows.reshape(lanes(*rows.shape)), total, _chunks(x.size))
-    return total
+from .reduction import BLOCK, FIRST, chunks, zeros
+from .rows import as_rows, lanes, like_rows
 
 
 def batch_norm_train(x, weight, bias, eps: float, slope: float):
@@ -36,7 +26,7 @@ def batch_norm_train(x, weight, bias, eps: float, slope: float):
     y = np.empty_like(rows)
     shape = lanes(*rows.shape)
     _train(
-        rows.reshape(shape), weight, bias, eps, slope, y.reshape(shape), mean, var, _chunks(x.size)
+        rows.reshape(shape), weight, bias, eps, slope, y.reshape(shape), mean, var, chunks(x.size)
     )
     return like_rows(y, x.shape), mean, var
 
@@ -55,7 +45,7 @@ def batch_norm_eval(x, mean, var, weight, bias, eps: float, slope: float):
     y = np.empty_like(rows)
     shape = lanes(*rows.shape)
     _eval(
-        rows.reshape(shape), mean, var, weight, bias, eps, slope, y.reshape(shape), _chunks(x.size)
+        rows.reshape(shape), mean, var, weight, bias, eps, slope, y.reshape(shape), chunks(x.size)
     )
     return like_rows(y, x.shape)
 
@@ -75,7 +65,7 @@ def _backward(grad, x, mean, var, weight, bias, eps, slope, train):
     shape = lanes(*rows.shape)
     _grad(
         grad_rows.reshape(shape), rows.reshape(shape), mean, var, weight, bias, eps, slope,
-        train, dx.reshape(shape), sums, _chunks(x.size),
+        train, dx.reshape(shape), sums, chunks(x.size),
     )  # fmt: skip
     return like_rows(dx, x.shape), sums
 
@@ -88,89 +78,34 @@ def _vectors(x, scale, shift):
     return scale, shift
 
 
-def _chunks(size: int) -> int:
-    """How many parts the rows are cut into: one, run serially, for small arrays."""
-    return 1 if size < SERIAL else min(64, size // 8192)
-
-
-@kernel
-def _sum_chunk(x, first, last, total):
-    """Add the columns of x[first:last] to total (float64)."""
-    width = x.shape[1]
-    step = max(8, BLOCK // max(width, 1))
-    block = np.empty(width, x.dtype)
-    for top in range(first, last, step):
-        block[:] = 0
-        for i in range(top, min(top + step, last)):
-            for j in range(width):
-                block[j] += x[i, j]
-        for j in range(width):
-            total[j] += block[j]
-
-
-@parallel_kernel
-def _channel_sum(x, out, chunks):
-    rows, width = x.shape
-    parts = _zeros(chunks, width)
-    if chunks == 1:
-        _sum_chunk(x, _FIRST, rows, parts[0])
-    else:
-        for chunk in prange(chunks):
-            _sum_chunk(x, rows * chunk // chunks, rows * (chunk + 1) // chunks, parts[chunk])
-    _join_sums(parts, out)
-
-
-@kernel
-def _join_sums(parts, out):
-    chunks, width = parts.shape
-    for chunk in range(1, chunks):
-        for j in range(width):
-            parts[0, j] += parts[chunk, j]
-    for c in range(out.size):
-        total = 0.0
-        for j in range(c, width, out.size):
-            total += parts[0, j]
-        out[c] = total
-
-
-@kernel
-def _zeros(chunks, width):
-    # A function of its own, because Numba runs array expressions of parallel kernels in threads.
-    return np.zeros((chunks, width))
-
-
 @kernel
 def _moments_chunk(x, first, last, mean, square):
     """Mean and sum of squared deviations of the columns of x[first:last], block by block.
 
-    Every block, while it is in the cache, is passed over twice (its mean, then the deviations from
-    it with the mean's rounding error taken out); blocks are joined by Chan et al. 1983, eq. 2.1.
+    Deviations are taken from the mean so far (at first, from the first row), whose distance from
+    the block's own mean is taken out again; blocks are joined by Chan et al. 1983, eq. 2.1.
     """
     width = x.shape[1]
     step = max(8, BLOCK // max(width, 1))
     total = np.empty(width, x.dtype)
     centre = np.empty(width, x.dtype)
     spread = np.empty(width, x.dtype)
+    for j in range(width if first < last else 0):
+        centre[j] = x[first, j]
     seen = 0
     for top in range(first, last, step):
         bottom = min(top + step, last)
         n = bottom - top
         total[:] = 0
-        for i in range(top, bottom):
+        spread[:] = 0
+        whole = bottom - n % 4
+        for i in range(top, whole, 4):  # four rows a time: sums pass through memory
             for j in range(width):
-                total[j] += x[i, j]
-        inverse = x.dtype.type(1 / n)
-        for j in range(width):
-            centre[j] = total[j] * inverse
-            total[j] = 0
-            spread[j] = 0
-        paired = bottom - n % 2
-        for i in range(top, paired, 2):
-            for j in range(width):
-                d, e = x[i, j] - centre[j], x[i + 1, j] - centre[j]
-                total[j] += d + e
-                spread[j] += d * d + e * e
-        for i in range(paired, bottom):
+                m = centre[j]
+                a, b, c, d = x[i, j] - m, x[i + 1, j] - m, x[i + 2, j] - m, x[i + 3, j] - m
+                total[j] += (a + b) + (c + d)
+                spread[j] += (a * a + b * b) + (c * c + d * d)
+        for i in range(whole, bottom):
             for j in range(width):
                 d = x[i, j] - centre[j]
                 total[j] += d
@@ -181,18 +116,19 @@ def _moments_chunk(x, first, last, mean, square):
             delta = centre[j] + error - mean[j]
             mean[j] += delta * share
             square[j] += spread[j] - total[j] * error + delta * delta * (seen * share)
+            centre[j] = mean[j]
         seen += n
 
 
 @kernel
 def _join_moments(means, squares, rows, mean, var):
     """Join the chunks' and lanes' moments, in order, into mean and biased variance a channel."""
-    chunks, width = means.shape
+    pieces, width = means.shape
     channels = mean.size
     m, s = np.zeros(channels), np.zeros(channels)
     seen = 0
-    for chunk in range(chunks):
-        n = rows * (chunk + 1) // chunks - rows * chunk // chunks
+    for chunk in range(pieces):
+        n = rows * (chunk + 1) // pieces - rows * chunk // pieces
         for lane in range(0, width, max(channels, 1)):
             share = n / max(seen + n, 1)
             for c in range(channels):
@@ -241,38 +177,38 @@ def _normalise_chunk(x, first, last, mean, scale, bias, slope, y):
 
 
 @parallel_kernel
-def _train(x, weight, bias, eps, slope, y, mean, var, chunks):
+def _train(x, weight, bias, eps, slope, y, mean, var, pieces):
     rows, width = x.shape
-    means, squares = _zeros(chunks, width), _zeros(chunks, width)
-    if chunks == 1:
-        _moments_chunk(x, _FIRST, rows, means[0], squares[0])
+    means, squares = zeros(pieces, width), zeros(pieces, width)
+    if pieces == 1:
+        _moments_chunk(x, FIRST, rows, means[0], squares[0])
     else:
-        for chunk in prange(chunks):
-            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        for chunk in prange(pieces):
+            first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
             _moments_chunk(x, first, last, means[chunk], squares[chunk])
     _join_moments(means, squares, rows, mean, var)
     leak = x.dtype.type(slope)
     mean_lane, bias_lane = _spread(mean, width), _spread(bias, width)
     scale_lane = _spread(_scales(var, weight, eps), width)
-    if chunks == 1:
-        _normalise_chunk(x, _FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
+    if pieces == 1:
+        _normalise_chunk(x, FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
     else:
-        for chunk in prange(chunks):
-            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        for chunk in prange(pieces):
+            first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
             _normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
 
 
 @parallel_kernel
-def _eval(x, mean, var, weight, bias, eps, slope, y, chunks):
+def _eval(x, mean, var, weight, bias, eps, slope, y, pieces):
     rows, width = x.shape
     leak = x.dtype.type(slope)
     mean_lane, bias_lane = _spread(mean, width), _spread(bias, width)
     scale_lane = _spread(_scales(var, weight, eps), width)
-    if chunks == 1:
-        _normalise_chunk(x, _FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
+    if pieces == 1:
+        _normalise_chunk(x, FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
     else:
-        for chunk in prange(chunks):
-            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        for chunk in prange(pieces):
+            first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
             _normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
 
 
@@ -291,7 +227,16 @@ def _grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
     for top in range(first, last, step):
         plain[:] = 0
         weighted[:] = 0
-        for i in range(top, min(top + step, last)):
+        bottom = min(top + step, last)
+        paired = bottom - (bottom - top) % 2
+        for i in range(top, paired, 2):
+            for j in range(width):
+                m, s, b = mean[j], scale[j], bias[j]
+                d, e = x[i, j] - m, x[i + 1, j] - m
+                g, h = _inner(grad[i, j], d, s, b, slope), _inner(grad[i + 1, j], e, s, b, slope)
+                plain[j] += g + h
+                weighted[j] += g * d + h * e
+        for i in range(paired, bottom):
             for j in range(width):
                 d = x[i, j] - mean[j]
                 g = _inner(grad[i, j], d, scale[j], bias[j], slope)
@@ -316,10 +261,10 @@ def _dx_chunk(grad, x, mean, scale, bias, slope, first, last, offset, tilt, dx):
 @kernel
 def _join_grad(totals, moments, rows, var, eps, scale, train, sums):
     """Fill sums; return what to take from scale * grad a channel, and times x - mean."""
-    chunks, width = totals.shape
+    pieces, width = totals.shape
     offset, tilt = np.zeros_like(scale), np.zeros_like(scale)
     count = max(rows * width // max(scale.size, 1), 1)
-    for chunk in range(1, chunks):
+    for chunk in range(1, pieces):
         for j in range(width):
             totals[0, j] += totals[chunk, j]
             moments[0, j] += moments[chunk, j]
@@ -340,7 +285,7 @@ def _join_grad(totals, moments, rows, var, eps, scale, train, sums):
 
 
 @parallel_kernel
-def _grad(grad, x, mean, var, weight, bias, eps, slope, train, dx, sums, chunks):
+def _grad(grad, x, mean, var, weight, bias, eps, slope, train, dx, sums, pieces):
     """dx, and sums = (dweight, dbias, dmean, dvar); the last two are those of given statistics."""
     rows, width = x.shape
     leak = x.dtype.type(slope)
@@ -350,28 +295,28 @@ def _grad(grad, x, mean, var, weight, bias, eps, slope, train, dx, sums, chunks)
         _spread(scale, width),
         _spread(bias, width),
     )
-    totals, moments = _zeros(chunks, width), _zeros(chunks, width)
-    if chunks == 1:
+    totals, moments = zeros(pieces, width), zeros(pieces, width)
+    if pieces == 1:
         _grad_chunk(
-            grad, x, mean_lane, scale_lane, bias_lane, leak, _FIRST, rows, totals[0], moments[0]
+            grad, x, mean_lane, scale_lane, bias_lane, leak, FIRST, rows, totals[0], moments[0]
         )
     else:
-        for chunk in prange(chunks):
-            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        for chunk in prange(pieces):
+            first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
             _grad_chunk(
                 grad, x, mean_lane, scale_lane, bias_lane, leak, first, last, totals[chunk],
                 moments[chunk],
             )  # fmt: skip
     offset, tilt = _join_grad(totals, moments, rows, var, eps, scale, train, sums)
     offset_lane, tilt_lane = _spread(offset, width), _spread(tilt, width)
-    if chunks == 1:
+    if pieces == 1:
         _dx_chunk(
-            grad, x, mean_lane, scale_lane, bias_lane, leak, _FIRST, rows, offset_lane, tilt_lane,
+            grad, x, mean_lane, scale_lane, bias_lane, leak, FIRST, rows, offset_lane, tilt_lane,
             dx,
         )  # fmt: skip
     else:
-        for chunk in prange(chunks):
-            first, last = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        for chunk in prange(pieces):
+            first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
             _dx_chunk(
                 grad, x, mean_lane, scale_lane, bias_lane, leak, first, last, offset_lane,
                 tilt_lane, dx,

@@ -58,20 +58,20 @@ def ema(average, param, decay: float) -> None:
 
 def _flat(name, first, *others):
     """One-dimensional views of all; None becomes an empty array that no kernel touches."""
-    views = [first.reshape(-1)]
+    shape, dtype, views = first.shape, first.dtype, []
     for array in (first, *others):
         if array is None:
-            views.append(np.empty(0, first.dtype))
+            views.append(np.empty(0, dtype))
             continue
-        same = array.shape == first.shape and array.dtype == first.dtype
+        same = array.shape == shape and array.dtype == dtype
         if not same or not array.flags.c_contiguous:
             raise ValueError(
                 f"{name}: got a {array.dtype} array of shape {array.shape}, strides "
                 f"{array.strides}; expected {first.dtype} in C-contiguous memory of shape "
                 f"{first.shape}, because it is updated in place"
             )
-        views.append(array.reshape(-1))
-    return views[1:]
+        views.append(array if len(shape) == 1 else array.reshape(-1))
+    return views
 
 
 @kernel

@@ -10,7 +10,7 @@ from numba import prange
 
 from ..reference.pool import check_indices
 from .jit import inline_kernel, kernel, parallel_kernel
-from .rows import SERIAL, channels_last, empty_images
+from .rows import SERIAL, channels_last, contiguous_last, empty_images
 
 
 def max_pool2d_indices(x, kernel_size, stride, padding, dilation, output_size) -> np.ndarray:
@@ -18,7 +18,7 @@ def max_pool2d_indices(x, kernel_size, stride, padding, dilation, output_size) -
 
     The first of equal values wins, and the last NaN wins over everything.
     """
-    images = np.ascontiguousarray(channels_last(x))
+    images = contiguous_last(x)
     out = empty_images(*x.shape[:2], *output_size, np.int64)
     _max_pool(images, *kernel_size, *stride, *padding, *dilation, out)
     return out.transpose(0, 3, 1, 2)
@@ -28,7 +28,7 @@ def pool_gather(x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """x's values at flat indices: (N, C, H, W), (N, C, OH, OW) -> (N, C, OH, OW)."""
     n, c, height, width = x.shape
     check_indices("pool_gather", indices, height, width)
-    images = np.ascontiguousarray(channels_last(x)).reshape(n, height * width, c)
+    images = contiguous_last(x).reshape(n, height * width, c)
     index = np.ascontiguousarray(channels_last(indices), np.int64)
     out = np.empty(index.shape, x.dtype)
     flat = (n, indices.shape[2] * indices.shape[3], c)
@@ -44,7 +44,7 @@ def pool_scatter(grad: np.ndarray, indices: np.ndarray, input_size) -> np.ndarra
     out = empty_images(n, c, height, width, grad.dtype)
     out[...] = 0
     flat = (n, indices.shape[2] * indices.shape[3], c)
-    rows = np.ascontiguousarray(channels_last(grad)).reshape(flat)
+    rows = contiguous_last(grad).reshape(flat)
     index = np.ascontiguousarray(channels_last(indices), np.int64).reshape(flat)
     _scatter(rows, index, out.reshape(n, height * width, c))
     return out.transpose(0, 3, 1, 2)
@@ -54,7 +54,7 @@ def avg_pool2d(
     x, kernel_size, stride, padding, output_size, count_include_pad: bool, divisor
 ) -> np.ndarray:  # fmt: skip
     """Mean of every window; divisor replaces the count where it is not None."""
-    images = np.ascontiguousarray(channels_last(x))
+    images = contiguous_last(x)
     out = empty_images(*x.shape[:2], *output_size, x.dtype)
     _avg_pool(
         images, *kernel_size, *stride, *padding, bool(count_include_pad), divisor or 0, out
@@ -66,7 +66,7 @@ def avg_pool2d_grad(
     grad, input_size, kernel_size, stride, padding, output_size, count_include_pad: bool, divisor
 ) -> np.ndarray:  # fmt: skip
     """Adjoint of avg_pool2d: (N, C, OH, OW) -> (N, C, *input_size)."""
-    rows = np.ascontiguousarray(channels_last(grad))
+    rows = contiguous_last(grad)
     out = empty_images(*grad.shape[:2], *input_size, grad.dtype)
     _avg_pool_grad(
         rows, *kernel_size, *stride, *padding, bool(count_include_pad), divisor or 0, out

@@ -10,6 +10,8 @@ import functools
 
 import numpy as np
 
+from .conv_tiles import to_channels_last
+
 # Below this many elements starting threads costs more than it saves.
 SERIAL = 16384
 LANES = 256
@@ -17,8 +19,7 @@ LANES = 256
 
 def as_rows(x: np.ndarray) -> np.ndarray:
     """(N, C, ...) as a C-contiguous matrix (rows, C), copied only where it is not one already."""
-    last = channels_last(x)
-    return np.ascontiguousarray(last).reshape(x.size // max(x.shape[1], 1), x.shape[1])
+    return contiguous_last(x).reshape(x.size // max(x.shape[1], 1), x.shape[1])
 
 
 def like_rows(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -27,6 +28,19 @@ def like_rows(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return rows
     last = rows.reshape(shape[:1] + shape[2:] + shape[1:2])
     return last.transpose(0, 3, 1, 2) if len(shape) == 4 else np.moveaxis(last, -1, 1)
+
+
+def contiguous_last(x: np.ndarray) -> np.ndarray:
+    """(N, C, ...) as contiguous (N, ..., C), copied only where it does not lie so."""
+    last = channels_last(x)
+    if last.flags.c_contiguous or not x.flags.c_contiguous or x.size < SERIAL:
+        return np.ascontiguousarray(last)
+    if x.dtype.char not in "fd":
+        return np.ascontiguousarray(last)
+    result = np.empty(last.shape, x.dtype)  # NumPy's own copy is several times slower
+    n, c = x.shape[:2]
+    to_channels_last(x.reshape(-1), result.reshape(-1), n, c, x.size // (n * c))
+    return result
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:

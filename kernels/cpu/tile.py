@@ -45,10 +45,10 @@ def _processor() -> tuple[int, int]:
     return 16, 32 if triple.startswith(("aarch64", "arm64")) else 16
 
 
-VECTOR_BYTES, _registers = _processor()
+VECTOR_BYTES, register_count = _processor()
 # Vectors a row -> rows of a tile: sums, one run of B and a scalar of A fill the registers. Twelve
 # rows of two vectors would fit, but LLVM then hoists loads until sums spill: half as fast.
-TILE_ROWS = {1: 12, 2: 8, 3: 8, 4: 6} if _registers == 32 else {1: 12, 2: 6}
+TILE_ROWS = {1: 12, 2: 8, 3: 8, 4: 6} if register_count == 32 else {1: 12, 2: 6}
 MAX_VECTORS = max(TILE_ROWS)
 MAX_ROWS = max(TILE_ROWS.values())
 
@@ -68,13 +68,15 @@ def gather_tile(
     out,
     outs,
     tail,
+    slope,
 ):
-    """out[outs[r] + n] = start[n] + sum_{s,k} a[rows[r] + segments[s] + k] * b[s, k, n].
+    """out[outs[r] + n] = leaky(start[n] + sum_{s,k} a[rows[r] + segments[s] + k] * b[s, k, n]).
 
     `zero` gives the dtype. r runs over TILE_ROWS[vectors] rows, n over vectors * lanes columns, of
     which the last vector stores `tail` only; s over segments, k over `length` >= 1 elements.
+    leaky multiplies what is negative by `slope`, of that dtype too; with slope 0, -inf becomes 0.
     """
-    return types.void(zero, *[types.intp] * 11), _switch("gather", _gather)
+    return types.void(zero, *[types.intp] * 11, zero), _switch("gather", _gather)
 
 
 @intrinsic
@@ -91,25 +93,30 @@ def outer_tile(typing_context, zero, vectors, a, rows, steps, count, b, stride, 
 def transpose_tile(typing_context, zero, source, source_stride, target, target_stride):
     """target[j, i] = source[i, j] for a square of lanes x lanes elements, rows at those strides."""
 
+    return types.void(zero, *[types.intp] * 4), single("transpose", 1, _transpose)
+
+
+def single(name: str, rows: int, build: Callable[..., None]) -> Callable[..., Any]:
+    """Code that calls a tile of one vector a row."""
+
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        element = context.get_value_type(signature.args[0])
-        builder.call(_function(builder.module, "transpose", element, 4, 1, 1, _transpose), args[1:])
+        element, kinds = context.get_value_type(signature.args[0]), [arg.type for arg in args[1:]]
+        function = tile_function(builder.module, name, element, kinds, rows, 1, build)
+        builder.call(function, args[1:])
         return context.get_dummy_value()
 
-    return types.void(zero, *[types.intp] * 4), codegen
+    return codegen
 
 
 def _switch(name: str, build: Callable[..., None]) -> Callable[..., Any]:
     """Code that calls the tile for `vectors`, each a function of its own with all registers."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        element = context.get_value_type(signature.args[0])
+        element, kinds = context.get_value_type(signature.args[0]), [arg.type for arg in args[2:]]
         after = builder.append_basic_block("tile_done")
         switch = builder.switch(args[1], after)
         for vectors, rows in TILE_ROWS.items():
-            function = _function(
-                builder.module, name, element, len(args) - 2, rows, vectors, build
-            )
+            function = tile_function(builder.module, name, element, kinds, rows, vectors, build)
             block = builder.append_basic_block(f"tile_{vectors}")
             switch.add_case(ir.Constant(_i64, vectors), block)
             with builder.goto_block(block):
@@ -121,28 +128,28 @@ def _switch(name: str, build: Callable[..., None]) -> Callable[..., Any]:
     return codegen
 
 
-def _function(
+def tile_function(
     module: ir.Module,
     name: str,
     element: ir.Type,
-    arguments: int,
+    kinds: list[ir.Type],
     rows: int,
     vectors: int,
     build: Callable[..., None],
 ) -> ir.Function:
-    """A function of the module, of integer arguments only; built when it is first asked for."""
+    """A function of the module, of arguments of those kinds; built when it is first asked for."""
     size = 4 if isinstance(element, ir.FloatType) else 8
     full = f"minigen_{name}_{vectors}_{size * 8}"
     function = module.globals.get(full)
     if function is None:
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_i64] * arguments), full)
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), full)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        build(_Tile(function, element, size, rows, vectors))
+        build(Tile(function, element, size, rows, vectors))
     return function
 
 
-class _Tile:
+class Tile:
     """The pieces that all tiles are made of."""
 
     def __init__(self, function: ir.Function, element: ir.Type, size: int, rows: int, vectors: int):
@@ -158,6 +165,7 @@ class _Tile:
         self.fma = self.declare(f"llvm.fmuladd.{suffix}", ir.FunctionType(*_thrice(self.vector)))
         self.masked_store = self.declare(f"llvm.masked.store.{suffix}.p0", store)
         self.masked_load = self.declare(f"llvm.masked.load.{suffix}.p0", load)
+        self.nothing = ir.Constant(self.vector, None)
 
     def declare(self, name: str, function_type: ir.FunctionType) -> ir.Function:
         module = self.function.module
@@ -170,7 +178,9 @@ class _Tile:
         return self.builder.inttoptr(address, (to or self.element).as_pointer())
 
     def at(self, pointer: ir.Value, offset: ir.Value | int) -> ir.Value:
-        return self.builder.gep(pointer, [_int(offset) if isinstance(offset, int) else offset])
+        if isinstance(offset, int):
+            offset = int_constant(offset)
+        return self.builder.gep(pointer, [offset])
 
     def splat(self, scalar: ir.Value) -> ir.Value:
         kind = ir.VectorType(scalar.type, self.lanes)
@@ -190,8 +200,7 @@ class _Tile:
                 self.at(pointer, v * self.lanes), self.vector.as_pointer()
             )
             if mask is not None and v == self.vectors - 1:
-                nothing = ir.Constant(self.vector, None)
-                args = [at, ir.Constant(_i32, self.size), mask, nothing]
+                args = [at, ir.Constant(_i32, self.size), mask, self.nothing]
                 loaded.append(self.builder.call(self.masked_load, args))
             else:
                 loaded.append(self.builder.load(at, align=self.size))
@@ -223,6 +232,43 @@ class _Tile:
                 new.append(self.builder.call(self.fma, args))
         return new
 
+    def leaky(self, row: list[ir.Value], slope: ir.Value) -> list[ir.Value]:
+        """value where it is > 0 or NaN, slope * value elsewhere; with slope 0 that is 0."""
+        zero, made = self.nothing, []
+        unused = self.builder.fcmp_ordered("==", slope, ir.Constant(self.element, 0.0))
+        scale = self.splat(slope)
+        for value in row:
+            low = self.builder.select(unused, zero, self.builder.fmul(scale, value))
+            negative = self.builder.fcmp_ordered("<=", value, zero)
+            made.append(self.builder.select(negative, low, value))
+        return made
+
+    def scales(self) -> list[int]:
+        """1, 2, 4 ... below the number of lanes."""
+        return [1 << i for i in range(self.lanes.bit_length() - 1)]
+
+    def halves(self, step: int) -> tuple[ir.Value, ir.Value]:
+        """Masks for a pair of vectors: the lanes without and with the bit `step`, interleaved."""
+        n, kind = self.lanes, ir.VectorType(_i32, self.lanes)
+        low = [lane if not lane & step else n + lane - step for lane in range(n)]
+        high = [lane + step if not lane & step else n + lane for lane in range(n)]
+        return ir.Constant(kind, low), ir.Constant(kind, high)
+
+    def totals(self, rows: list[ir.Value]) -> ir.Value:
+        """A vector whose lane i is the sum over the lanes of rows[i], at most one row a lane."""
+        rows = rows + [self.nothing] * (self.lanes - len(rows))
+        for step in self.scales():
+            low, high = self.halves(step)
+            made = []
+            for pair in zip(rows[::2], rows[1::2], strict=True):
+                if pair[1] is self.nothing and pair[0] is self.nothing:
+                    made.append(self.nothing)
+                    continue
+                swapped = [self.builder.shuffle_vector(*pair, mask) for mask in (low, high)]
+                made.append(self.builder.fadd(*swapped))
+            rows = made
+        return rows[0]
+
     def phis(self, values: list[ir.Value], source: ir.Block) -> list[ir.Value]:
         made = []
         for value in values:
@@ -232,17 +278,18 @@ class _Tile:
         return made
 
 
-def _gather(t: _Tile) -> None:
-    a, rows, segments, segment_count, length, b, start, out, outs, tail = t.function.args
+def _gather(t: Tile) -> None:
+    a, rows, segments, segment_count, length, b, start, out, outs, tail, slope = t.function.args
     builder = t.builder
     pointers, table = t.row_pointers(a, rows), t.pointer(segments, _i64)
     sums = t.run(t.pointer(start)) * t.rows
-    outer, enter, inner, leave, done = map(t.block, ("outer", "enter", "inner", "leave", "done"))
+    names = ("outer", "enter", "inner", "leave", "done", "store", "leaky")
+    outer, enter, inner, leave, done, store, leaky = map(t.block, names)
     run = t.pointer(b)
     builder.branch(outer)
 
     builder.position_at_end(outer)
-    s, run, *sums = outer_phis = t.phis([_int(0), run, *sums], t.entry)
+    s, run, *sums = outer_phis = t.phis([int_constant(0), run, *sums], t.entry)
     builder.cbranch(builder.icmp_signed("<", s, segment_count), enter, done)
 
     builder.position_at_end(enter)
@@ -251,46 +298,51 @@ def _gather(t: _Tile) -> None:
     builder.branch(inner)
 
     builder.position_at_end(inner)
-    k, here, *partial = inner_phis = t.phis([_int(0), run, *sums], enter)
+    k, here, *partial = inner_phis = t.phis([int_constant(0), run, *sums], enter)
     partial = t.step(shifted, k, t.run(here), partial)
-    values = [builder.add(k, _int(1)), t.at(here, t.vectors * t.lanes), *partial]
+    values = [builder.add(k, int_constant(1)), t.at(here, t.vectors * t.lanes), *partial]
     for phi, value in zip(inner_phis, values, strict=True):
         phi.add_incoming(value, inner)
     builder.cbranch(builder.icmp_signed("<", values[0], length), inner, leave)
 
     builder.position_at_end(leave)
-    values = [builder.add(s, _int(1)), *values[1:]]
+    values = [builder.add(s, int_constant(1)), *values[1:]]
     for phi, value in zip(outer_phis, values, strict=True):
         phi.add_incoming(value, leave)
     builder.branch(outer)
 
     builder.position_at_end(done)
-    mask = t.mask(tail)
-    for r, pointer in enumerate(t.row_pointers(out, outs)):
-        t.put(sums[r * t.vectors : (r + 1) * t.vectors], pointer, mask)
-    builder.ret_void()
+    mask, targets = t.mask(tail), t.row_pointers(out, outs)
+    one = ir.Constant(t.element, 1.0)
+    builder.cbranch(builder.fcmp_ordered("==", slope, one), store, leaky)
+    for block in (store, leaky):
+        builder.position_at_end(block)
+        for r, pointer in enumerate(targets):
+            row = sums[r * t.vectors : (r + 1) * t.vectors]
+            t.put(row if block is store else t.leaky(row, slope), pointer, mask)
+        builder.ret_void()
 
 
-def _outer(t: _Tile) -> None:
+def _outer(t: Tile) -> None:
     a, rows, steps, count, b, stride, out, first, tail = t.function.args
     builder = t.builder
     pointers, table, mask = t.row_pointers(a, rows), t.pointer(steps, _i64), t.mask(tail)
-    nothing = [ir.Constant(t.vector, None)] * (t.rows * t.vectors)
+    nothing = [t.nothing] * (t.rows * t.vectors)
     loop, done, add, store, leave = map(t.block, ("loop", "done", "add", "store", "leave"))
     run, target = t.pointer(b), t.pointer(out)
     builder.branch(loop)
 
     builder.position_at_end(loop)
-    k, here, *sums = phis = t.phis([_int(0), run, *nothing], t.entry)
+    k, here, *sums = phis = t.phis([int_constant(0), run, *nothing], t.entry)
     offset = builder.load(t.at(table, k))
     sums = t.step(pointers, offset, t.run(here, mask), sums)
-    values = [builder.add(k, _int(1)), t.at(here, stride), *sums]
+    values = [builder.add(k, int_constant(1)), t.at(here, stride), *sums]
     for phi, value in zip(phis, values, strict=True):
         phi.add_incoming(value, loop)
     builder.cbranch(builder.icmp_signed("<", values[0], count), loop, done)
 
     builder.position_at_end(done)
-    builder.cbranch(builder.icmp_signed("==", first, _int(0)), add, store)
+    builder.cbranch(builder.icmp_signed("==", first, int_constant(0)), add, store)
     for block in (store, add):
         builder.position_at_end(block)
         for r in range(t.rows):
@@ -304,24 +356,19 @@ def _outer(t: _Tile) -> None:
     builder.ret_void()
 
 
-def _transpose(t: _Tile) -> None:
+def _transpose(t: Tile) -> None:
     source, source_stride, target, target_stride = t.function.args
     source, target = t.pointer(source), t.pointer(target)
     rows = []
     for _ in range(t.lanes):
         rows += t.run(source)
         source = t.at(source, source_stride)
-    step = 1
-    while step < t.lanes:  # swap the off-diagonal squares of step x step, at each scale
-        lanes = range(t.lanes)
-        low = [lane if not lane & step else t.lanes + lane - step for lane in lanes]
-        high = [lane + step if not lane & step else t.lanes + lane for lane in lanes]
-        for i in (i for i in lanes if not i & step):
+    for step in t.scales():  # swap the off-diagonal squares of step x step
+        low, high = t.halves(step)
+        for i in (i for i in range(t.lanes) if not i & step):
             pair = rows[i], rows[i + step]
-            for at, order in ((i, low), (i + step, high)):
-                mask = ir.Constant(ir.VectorType(_i32, t.lanes), order)
+            for at, mask in ((i, low), (i + step, high)):
                 rows[at] = t.builder.shuffle_vector(*pair, mask)
-        step *= 2
     for row in rows:
         t.put([row], target)
         target = t.at(target, target_stride)
@@ -332,7 +379,7 @@ _i32, _i64 = ir.IntType(32), ir.IntType(64)
 _zero32 = ir.Constant(_i32, 0)
 
 
-def _int(value: int) -> ir.Constant:
+def int_constant(value: int) -> ir.Constant:
     return ir.Constant(_i64, value)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .elementwise import leaky_relu
+
 Pair = tuple[int, int]
 
 
@@ -21,8 +23,12 @@ def conv2d(
     padding: Pair,
     dilation: Pair,
     groups: int,
+    slope: float = 1.0,
 ) -> np.ndarray:
-    """Cross-correlate x (N, C, H, W) with weight (O, C/groups, kh, kw) -> (N, O, OH, OW)."""
+    """Cross-correlate x (N, C, H, W) with weight (O, C/groups, kh, kw) -> (N, O, OH, OW).
+
+    Results below 0 are multiplied by `slope` (0 = relu, 1 = no activation).
+    """
     n, _, h, w = x.shape
     o, _, kh, kw = weight.shape
     oh = (h + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
@@ -33,7 +39,7 @@ def conv2d(
     for i, j, window in _taps((kh, kw), (oh, ow), stride, dilation):
         y += np.einsum("ngchw,goc->ngohw", padded[window], taps[..., i, j])
     y = y.reshape(n, o, oh, ow)
-    return y if bias is None else y + bias[:, None, None]
+    return _activate(y if bias is None else y + bias[:, None, None], slope)
 
 
 def conv_transpose2d(
@@ -45,10 +51,12 @@ def conv_transpose2d(
     padding: Pair,
     dilation: Pair,
     groups: int,
+    slope: float = 1.0,
 ) -> np.ndarray:
     """Spread x (N, I, H, W) over the taps of weight (I, O/groups, kh, kw) -> (N, O, *output_size).
 
     The transpose (adjoint) in x of conv2d with the same weight, whose input has size output_size.
+    `slope` as there.
     """
     n, _, h, w = x.shape
     _, og, kh, kw = weight.shape
@@ -63,7 +71,7 @@ def conv_transpose2d(
         padded[window] += np.einsum("ngihw,gio->ngohw", grouped, taps[..., i, j])
     y = padded[..., padding[0] : padding[0] + height, padding[1] : padding[1] + width]
     y = y.reshape(n, groups * og, height, width)
-    return y if bias is None else y + bias[:, None, None]
+    return _activate(y if bias is None else y + bias[:, None, None], slope)
 
 
 def conv2d_weight_grad(
@@ -84,6 +92,10 @@ def conv2d_weight_grad(
     for i, j, window in _taps(kernel_size, grad.shape[2:], stride, dilation):
         result[..., i, j] = np.einsum("ngohw,ngchw->goc", grouped, padded[window])
     return result.reshape(o, *shape[2:])
+
+
+def _activate(y: np.ndarray, slope: float) -> np.ndarray:
+    return y if slope == 1 else leaky_relu(y, slope)
 
 
 def _taps(

@@ -1,4 +1,4 @@
-"""Per-channel sums and batch normalisation with its activation, in plain NumPy.
+"""Batch normalisation with its activation, in plain NumPy.
 
 Arrays are (N, C, ...): axis 1 holds the channels. `slope` is the leaky activation that follows the
 normalisation (0 = relu, 1 = none). weight and bias have shape (C,) or are None (ones and zeros).
@@ -8,11 +8,7 @@ The statistics are summed in float64 whatever the dtype of x. Ioffe & Szegedy 20
 import numpy as np
 
 from .elementwise import leaky_relu, leaky_relu_grad
-
-
-def channel_sum(x: np.ndarray) -> np.ndarray:
-    """Sum over every axis but 1: (N, C, ...) -> (C,)."""
-    return x.sum(axis=_others(x), dtype=_wide(x)).astype(x.dtype)
+from .reduction import channel_sum
 
 
 def batch_norm_train(x, weight, bias, eps: float, slope: float):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from minigen.kernels.cpu import conv as cpu
 from minigen.kernels.cpu import conv_blocks, conv_plan
 from minigen.kernels.reference import conv as reference
+from minigen.kernels.reference import elementwise
 
 from minigen import kernels
 
@@ -150,6 +151,45 @@ def check_against_reference(p):
         np.testing.assert_array_equal(array, old)
 
 
+@given(problems(largest=12, channels=24), st.sampled_from([0, 0.2, 1.5]), st.integers(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_slope_is_a_leaky_relu_of_the_sums(p, slope, least):
+    x, weight, bias, grad = arrays(p)
+    bias_in = np.linspace(-1, 1, x.shape[1]).astype(p["dtype"])
+    calls = [
+        (cpu.conv2d, (x, weight, bias, *p["args"])),
+        (cpu.conv_transpose2d, (grad, weight, bias_in, p["size"], *p["args"])),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv_blocks, "LEAST_WORK", least << 20)  # by blocks, or not
+        conv_blocks.block.cache_clear()
+        cpu._chosen.clear()
+        for function, args in calls:
+            np.testing.assert_array_equal(function(*args, slope), leaky(function(*args), slope))
+    conv_blocks.block.cache_clear()
+    cpu._chosen.clear()
+
+
+def leaky(y, slope):
+    return np.where(y <= 0, np.asarray(slope).astype(y.dtype) * y, y)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_slope_keeps_nan_and_infinity(slope):
+    x = np.array([np.nan, np.inf, -np.inf, -3, 2], np.float32).reshape(5, 1, 1, 1)
+    weight = np.ones((1, 1, 1, 1), np.float32)
+    expected = elementwise.leaky_relu(x, slope)
+    for function, extra in ((cpu.conv2d, ()), (cpu.conv_transpose2d, ((1, 1),))):
+        y = function(x, weight, None, *extra, (1, 1), (0, 0), (1, 1), 1, slope)
+        np.testing.assert_array_equal(y, expected)
+    empty = np.zeros((1, 0, 2, 2), np.float32)
+    bias = np.array([-1, 1], np.float32)
+    y = cpu.conv2d(
+        empty, np.zeros((2, 0, 1, 1), np.float32), bias, (1, 1), (0, 0), (1, 1), 1, slope
+    )
+    np.testing.assert_array_equal(y[0, :, 0, 0], np.float32([-slope, 1]))
+
+
 LAYERS = [
     # n, c, size, o, kernel, stride, padding: what the models are made of
     (4, 3, (64, 64), 64, 4, 2, 1),
@@ -269,13 +309,14 @@ def test_contiguous_input_is_turned(shape):
         np.testing.assert_array_equal(turned, x.transpose(0, 2, 3, 1).ravel())
 
 
-def test_narrow_outputs_go_by_blocks():
+def test_narrow_problems_have_algorithms_of_their_own():
     problem = conv_plan.Problem(
         64, 64, (16, 16), 1, (32, 32), (4, 4), (2, 2), (1, 1), (1, 1), 1, True
     )
-    assert cpu.choose(problem) == "blocks"
-    assert cpu.choose(problem._replace(out_channels=64)) == "tiles"
+    assert cpu.choose(problem) == "dots"
+    assert cpu.choose(problem._replace(batch=512, channels=3)) == "blocks"
     assert cpu.choose(problem._replace(batch=1, channels=1)) == "tiles"
+    assert cpu.choose(problem._replace(channels=64, out_channels=64, groups=64)) == "lanes"
 
 
 def test_explain_lists_the_shapes_served():

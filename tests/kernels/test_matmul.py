@@ -79,6 +79,24 @@ def test_linear_agrees_with_the_reference(lead, inputs, outputs, with_bias):
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("size", [(3, 5, 4), (80, 70, 90), (2, 0, 3)])
+def test_linear_activates_its_result(slope, with_bias, size):
+    rows, inputs, outputs = size
+    rng = np.random.default_rng(6)
+    x, weight = rng.standard_normal((rows, inputs)), rng.standard_normal((outputs, inputs))
+    bias = np.linspace(-1, 1, outputs) if with_bias else None
+    before = (x @ weight.T) + (0 if bias is None else bias)
+    for linear in (cpu.linear, reference.linear):
+        expected = np.where(before > 0, before, slope * before)
+        np.testing.assert_allclose(linear(x, weight, bias, slope), expected, atol=1e-12)
+    x[:, :1] = np.nan
+    for linear in (cpu.linear, reference.linear):
+        y = linear(x, weight, bias, slope)
+        assert np.isnan(y).all() if inputs else np.isfinite(y).all()
+
+
 def test_linear_in_tiles_adds_the_bias_once():
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((500, 60)), rng.standard_normal((70, 60))
@@ -111,3 +129,39 @@ def test_mismatched_sizes_name_both_shapes():
 def test_the_private_blas_uses_the_processor():
     wanted = os.environ.get("MINIGEN_BLAS_CORETYPE") or blas._core_type()
     assert wanted is None or blas.corename() == wanted
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("slope", [1.0, 0.2, 0.0])
+@pytest.mark.parametrize("shape", [((7,), 5, 3), ((2, 3), 4, 1), ((), 3, 4), ((150,), 70, 90)])
+def test_linear_grads_agree_with_the_reference(shape, slope, dtype):
+    lead, inputs, outputs = shape
+    rng = np.random.default_rng(0)
+    grad, x, weight = (
+        rng.standard_normal(s).astype(dtype)
+        for s in ((*lead, outputs), (*lead, inputs), (outputs, inputs))
+    )
+    y = None if slope == 1 else reference.linear(x, weight, None, slope)
+    for needed in ((True, True, True), (False, True, True), (True, False, False)):
+        got = cpu.linear_grads(grad, x, weight, y, slope, needed)
+        wide = [None if a is None else a.astype("float64") for a in (grad, x, weight, y)]
+        expected = reference.linear_grads(*wide, slope, needed)
+        assert len(got) == sum(needed)
+        for a, b in zip(got, expected, strict=True):
+            assert a.shape == b.shape
+            assert a.dtype == dtype
+            np.testing.assert_allclose(a, b, atol=20 * TOLERANCE[dtype])
+    turned = np.broadcast_to(grad[..., :1], grad.shape), np.asfortranarray(x)
+    for a, b in zip(
+        cpu.linear_grads(*turned, weight, y, slope, (True, True, True)),
+        reference.linear_grads(*turned, weight, y, slope, (True, True, True)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=20 * TOLERANCE[dtype])
+
+
+def test_linear_grads_of_nothing_are_zero():
+    empty, weight = np.zeros((0, 3), "float32"), np.ones((4, 3), "float32")
+    got = cpu.linear_grads(np.zeros((0, 4), "float32"), empty, weight, None, 1.0, (True,) * 3)
+    assert [g.shape for g in got] == [(0, 3), (4, 3), (4,)]
+    assert not got[1].any() and not got[2].any()

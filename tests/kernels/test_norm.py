@@ -75,6 +75,22 @@ def test_equals_reference(shape, slope, dtype, affine, layout):
         assert array is None or np.array_equal(array, copy)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=shapes,
+    slope=st.sampled_from([0.0, 0.2]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    layout=st.sampled_from([np.ascontiguousarray, last, lambda x: x[..., ::-1]]),
+)
+def test_leaky_relu_grad_sum_equals_reference(shape, slope, dtype, layout):
+    rng = np.random.default_rng(9)
+    x, grad = (layout(a) for a in rng.standard_normal((2, *shape)).astype(dtype))
+    x[rng.random(shape) < 0.1] = 0
+    (dx, total), (right, right_total) = both("leaky_relu_grad_sum", grad, x, slope)
+    np.testing.assert_array_equal(dx, right)
+    check([total], [right_total], 10 + np.sqrt(x.size))
+
+
 @pytest.mark.parametrize("mean,std", [(1e3, 1.0), (-1e4, 1.0), (0.0, 1e-3)])
 @pytest.mark.parametrize("target", ["reference", "cpu"])
 def test_variance_survives_a_large_mean(target, mean, std):
