@@ -12,10 +12,11 @@ import numpy as np
 
 from .. import convolution, get_num_threads
 from .conv_blocks import block, blocked_gather, blocked_weight_grad
+from .conv_cost import winograd_pays
 from .conv_dots import dots_gather, suits_dots
 from .conv_lanes import lanes_gather, lanes_weight_grad, suits_lanes
-from .conv_cost import winograd_pays
 from .conv_plan import MAX_PIXELS, WEIGHT_GRAD_PIXELS, Pair, Plan, Problem, plan, weight_rows
+from .conv_product import product_gather, product_weight_grad, suits_product
 from .conv_tiles import (
     WORKERS,
     gather,
@@ -119,6 +120,8 @@ def conv2d_weight_grad(
         found = winograd_weight_grad(_channels_last(x, dtype), _channels_last(grad, dtype), problem)
         if found is not None:
             return found.transpose(0, 3, 1, 2)
+    if suits_product(problem):
+        return product_weight_grad(x, grad, problem, _channels_last)
     if suits_lanes(problem):
         return lanes_weight_grad(x, grad, problem, _channels_last)
     swapped = _swapped(problem)
@@ -166,12 +169,10 @@ def _weight_grad(x: np.ndarray, grad: np.ndarray, problem: Problem) -> np.ndarra
     return result.transpose(0, 3, 1, 2)
 
 
-def choose(problem: Problem) -> str:
+def choose(p: Problem) -> str:
     """The algorithm for a shape, a key of ALGORITHMS."""
-    p = problem
-    alone = p.transposed and p.size == (1, 1) and p.padding == (0, 0) and p.groups == 1
-    if alone and p.output_size == p.kernel_size and p.dilation == (1, 1):
-        return "one pixel"
+    if suits_product(p):
+        return "product"
     if suits_lanes(p):
         return "lanes"
     if suits_dots(p):
@@ -200,8 +201,8 @@ def _chosen_for(problem: Problem, gradient: bool = False) -> str:
     algorithm = _chosen.get(key)
     if algorithm is None:
         wanted = key[2]
-        fast = fits(problem) if wanted == "winograd" else winograd_pays(problem, gradient)
-        if wanted != "direct" and fast:
+        fast = winograd_pays(problem, gradient) and not suits_product(problem)
+        if wanted != "direct" and (fits(problem) if wanted == "winograd" else fast):
             algorithm = "winograd"
         else:
             algorithm = "tiles" if gradient else choose(problem)
@@ -274,21 +275,11 @@ def _finite(y: np.ndarray) -> bool:
         return bool(np.isfinite(y.sum()))
 
 
-def _one_pixel(
+def _product(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
 ) -> np.ndarray:
-    """One input pixel paints the whole output: a 1x1 convolution to kh * kw * O channels."""
-    i, o, kh, kw = weight.shape
-    wide = weight.transpose(0, 2, 3, 1).reshape(i, kh * kw * o)[:, :, None, None]
-    y = _tiles(
-        x, wide, None if bias is None else np.tile(bias, kh * kw),
-        problem._replace(
-            out_channels=kh * kw * o, output_size=(1, 1), kernel_size=(1, 1), stride=(1, 1)
-        ),
-        slope,
-    )  # fmt: skip
-    y = y.transpose(0, 2, 3, 1).reshape(x.shape[0], kh, kw, o)
-    return y.transpose(0, 3, 1, 2)
+    """A matrix product, where the kernel covers the image."""
+    return product_gather(x, weight, bias, problem, slope, _channels_last)
 
 
 def _channels_last(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -323,7 +314,7 @@ def _choices() -> dict[str, str]:
 ALGORITHMS: dict[str, Callable[..., np.ndarray]] = {
     "winograd": _winograd,
     "tiles": _tiles,
-    "one pixel": _one_pixel,
+    "product": _product,
     "blocks": _blocks,
     "lanes": _lanes,
     "dots": _dots,

@@ -14,7 +14,14 @@ from numba import prange
 from .conv_plan import GEOMETRY
 from .jit import inline_kernel, parallel_kernel
 from .tile import MAX_ROWS as MOST_ROWS
-from .tile import VECTOR_BYTES, gather_tile, outer_tile, transpose_tile
+from .tile import (
+    RUN_ROWS,
+    VECTOR_BYTES,
+    gather_tile,
+    outer_run_tile,
+    outer_tile,
+    transpose_tile,
+)
 
 (
     BATCH, HEIGHT, WIDTH, CHANNELS, GROUP_CHANNELS, GROUPS, GROUP_OUTPUTS, COLUMNS,
@@ -153,6 +160,14 @@ def weight_grad(x, grad, sums, depth, geo, phases, pixels, rows_table, panels):
                             for n in range(columns):
                                 row[n] = line[n]
                         b, stride = copy.ctypes.data + skip * size, wide
+                    if vectors == 1 and geo[GROUP_CHANNELS] % RUN_ROWS == 0:
+                        for k in range(0, depth, RUN_ROWS):
+                            outer_run_tile(
+                                x.dtype.type(0), a + rows_table[k] * size, pixels.ctypes.data,
+                                count, b, stride, sums.ctypes.data + (place + k * wide) * size,
+                                np.int64(block == begin), tail,
+                            )  # fmt: skip
+                        continue
                     for k in range(0, depth, rows):
                         outer_tile(
                             x.dtype.type(0), vectors, a, rows_table.ctypes.data + k * 8,

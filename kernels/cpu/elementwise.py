@@ -13,7 +13,7 @@ from numba import prange
 
 from ..reference import elementwise as reference
 from .jit import inline_kernel, parallel_kernel
-from .rows import SERIAL, flat, flat_like
+from .rows import SERIAL, contiguous_first, flat, flat_like
 
 
 def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
@@ -28,6 +28,11 @@ def leaky_relu_grad(grad: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray
     dx = np.empty_like(x)
     _leaky_relu_grad(flat_like(grad, dx), flat_like(x, dx), float(slope), flat(dx))
     return dx
+
+
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """x itself where it is C-contiguous, else a copy that is."""
+    return contiguous_first(x)
 
 
 def exp(x: np.ndarray) -> np.ndarray:

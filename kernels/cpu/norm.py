@@ -79,7 +79,7 @@ def _vectors(x, scale, shift):
 
 
 @kernel
-def _moments_chunk(x, first, last, mean, square):
+def moments_chunk(x, first, last, mean, square):
     """Mean and sum of squared deviations of the columns of x[first:last], block by block.
 
     Deviations are taken from the mean so far (at first, from the first row), whose distance from
@@ -162,7 +162,7 @@ def _scales(var, weight, eps):
 
 
 @kernel
-def _normalise_chunk(x, first, last, mean, scale, bias, slope, y):
+def normalise_chunk(x, first, last, mean, scale, bias, slope, y):
     """Rows first..last of y."""
     width = x.shape[1]
     if slope == 1:
@@ -181,21 +181,21 @@ def _train(x, weight, bias, eps, slope, y, mean, var, pieces):
     rows, width = x.shape
     means, squares = zeros(pieces, width), zeros(pieces, width)
     if pieces == 1:
-        _moments_chunk(x, FIRST, rows, means[0], squares[0])
+        moments_chunk(x, FIRST, rows, means[0], squares[0])
     else:
         for chunk in prange(pieces):
             first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
-            _moments_chunk(x, first, last, means[chunk], squares[chunk])
+            moments_chunk(x, first, last, means[chunk], squares[chunk])
     _join_moments(means, squares, rows, mean, var)
     leak = x.dtype.type(slope)
     mean_lane, bias_lane = _spread(mean, width), _spread(bias, width)
     scale_lane = _spread(_scales(var, weight, eps), width)
     if pieces == 1:
-        _normalise_chunk(x, FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
+        normalise_chunk(x, FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
     else:
         for chunk in prange(pieces):
             first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
-            _normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
+            normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
 
 
 @parallel_kernel
@@ -205,11 +205,11 @@ def _eval(x, mean, var, weight, bias, eps, slope, y, pieces):
     mean_lane, bias_lane = _spread(mean, width), _spread(bias, width)
     scale_lane = _spread(_scales(var, weight, eps), width)
     if pieces == 1:
-        _normalise_chunk(x, FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
+        normalise_chunk(x, FIRST, rows, mean_lane, scale_lane, bias_lane, leak, y)
     else:
         for chunk in prange(pieces):
             first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
-            _normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
+            normalise_chunk(x, first, last, mean_lane, scale_lane, bias_lane, leak, y)
 
 
 @inline_kernel
@@ -219,7 +219,7 @@ def _inner(grad, deviation, scale, bias, slope):
 
 
 @kernel
-def _grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
+def grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
     """Sums over x[first:last] of the gradient before the activation, and of it times x - mean."""
     width = x.shape[1]
     step = max(8, BLOCK // max(width, 1))
@@ -248,7 +248,7 @@ def _grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
 
 
 @kernel
-def _dx_chunk(grad, x, mean, scale, bias, slope, first, last, offset, tilt, dx):
+def dx_chunk(grad, x, mean, scale, bias, slope, first, last, offset, tilt, dx):
     """Rows first..last of dx."""
     width = x.shape[1]
     for i in range(first, last):
@@ -297,27 +297,27 @@ def _grad(grad, x, mean, var, weight, bias, eps, slope, train, dx, sums, pieces)
     )
     totals, moments = zeros(pieces, width), zeros(pieces, width)
     if pieces == 1:
-        _grad_chunk(
+        grad_chunk(
             grad, x, mean_lane, scale_lane, bias_lane, leak, FIRST, rows, totals[0], moments[0]
         )
     else:
         for chunk in prange(pieces):
             first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
-            _grad_chunk(
+            grad_chunk(
                 grad, x, mean_lane, scale_lane, bias_lane, leak, first, last, totals[chunk],
                 moments[chunk],
             )  # fmt: skip
     offset, tilt = _join_grad(totals, moments, rows, var, eps, scale, train, sums)
     offset_lane, tilt_lane = _spread(offset, width), _spread(tilt, width)
     if pieces == 1:
-        _dx_chunk(
+        dx_chunk(
             grad, x, mean_lane, scale_lane, bias_lane, leak, FIRST, rows, offset_lane, tilt_lane,
             dx,
         )  # fmt: skip
     else:
         for chunk in prange(pieces):
             first, last = rows * chunk // pieces, rows * (chunk + 1) // pieces
-            _dx_chunk(
+            dx_chunk(
                 grad, x, mean_lane, scale_lane, bias_lane, leak, first, last, offset_lane,
                 tilt_lane, dx,
             )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Resampling of images along both axes in one pass: rows are mixed in the cache, then columns.
+"""Resampling of images along both axes in one pass over channels-last memory.
 
-Channels-last images stay so; others are taken as N*C images of one channel, and stay so too.
+Rows are mixed in the cache, then columns.
 """
 
 from __future__ import annotations
@@ -9,25 +9,19 @@ import numpy as np
 from numba import prange
 
 from .jit import kernel, parallel_kernel
-from .rows import SERIAL, channels_last
+from .rows import SERIAL, contiguous_last
 
 
 def resample2d(x, row_indices, row_weights, column_indices, column_weights):
     """(N, C, H, W) -> (N, C, OH, OW); indices are int64 (OH, K) and (OW, L), weights float64."""
-    n, c, height, width = x.shape
+    n, c = x.shape[:2]
     tables = (
         row_indices, row_weights.astype(x.dtype), column_indices, column_weights.astype(x.dtype)
     )  # fmt: skip
     size = len(row_indices), len(column_indices)
-    last = channels_last(x)
-    if c > 1 and last.flags.c_contiguous:
-        y = np.empty((n, *size, c), x.dtype)
-        _resample(last, *tables, y)
-        return y.transpose(0, 3, 1, 2)
-    y = np.empty((n, c, *size), x.dtype)
-    flat = np.ascontiguousarray(x).reshape(n * c, height, width, 1)
-    _resample(flat, *tables, y.reshape(n * c, *size, 1))
-    return y
+    y = np.empty((n, *size, c), x.dtype)
+    _resample(contiguous_last(x), *tables, y)
+    return y.transpose(0, 3, 1, 2)
 
 
 @kernel

@@ -43,6 +43,17 @@ def contiguous_last(x: np.ndarray) -> np.ndarray:
     return result
 
 
+def contiguous_first(x: np.ndarray) -> np.ndarray:
+    """(N, C, ...) in C order, copied only where it does not lie so."""
+    last = channels_last(x) if x.ndim > 2 else x
+    if x.flags.c_contiguous or not last.flags.c_contiguous or x.size < SERIAL:
+        return np.ascontiguousarray(x)
+    result = np.empty(x.shape, x.dtype)
+    n, c = x.shape[:2]
+    to_channels_last(last.reshape(-1), result.reshape(-1), n, x.size // (n * c), c)
+    return result
+
+
 def channels_last(x: np.ndarray) -> np.ndarray:
     """The (N, ..., C) view of (N, C, ...)."""
     if x.ndim == 4:
@@ -76,6 +87,11 @@ def flat_like(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """y's elements, as x's dtype, in the order of flat(x); copied only if they lie otherwise."""
     both = y.flags.c_contiguous and x.flags.c_contiguous  # then axes of length 1 have any strides
     if y.shape != x.shape or y.dtype != x.dtype or not (both or y.strides == x.strides):
+        if y.ndim == 4 and y.shape == x.shape and y.dtype == x.dtype:  # images laid out otherwise
+            if x.flags.c_contiguous:
+                return contiguous_first(y).reshape(-1)
+            if channels_last(x).flags.c_contiguous:
+                return contiguous_last(y).reshape(-1)
         same = np.empty_like(x)
         same[...] = y
         y = same

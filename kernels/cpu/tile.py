@@ -49,6 +49,7 @@ VECTOR_BYTES, register_count = _processor()
 # Vectors a row -> rows of a tile: sums, one run of B and a scalar of A fill the registers. Twelve
 # rows of two vectors would fit, but LLVM then hoists loads until sums spill: half as fast.
 TILE_ROWS = {1: 12, 2: 8, 3: 8, 4: 6} if register_count == 32 else {1: 12, 2: 6}
+RUN_ROWS = 16 if register_count == 32 else 8  # of outer_run_tile
 MAX_VECTORS = max(TILE_ROWS)
 MAX_ROWS = max(TILE_ROWS.values())
 
@@ -87,6 +88,15 @@ def outer_tile(typing_context, zero, vectors, a, rows, steps, count, b, stride, 
     steps; only `tail` lanes of the last vector of b are read, the rest count as zero.
     """
     return types.void(zero, *[types.intp] * 10), _switch("outer", _outer)
+
+
+@intrinsic
+def outer_run_tile(typing_context, zero, a, steps, count, b, stride, out, first, tail):
+    """outer_tile of one vector with rows that follow one another: rows[r] = r for r < RUN_ROWS.
+
+    One address serves all rows, which leaves registers for more of them.
+    """
+    return types.void(zero, *[types.intp] * 8), single("outer_run", RUN_ROWS, _outer_run)
 
 
 @intrinsic
@@ -325,8 +335,20 @@ def _gather(t: Tile) -> None:
 
 def _outer(t: Tile) -> None:
     a, rows, steps, count, b, stride, out, first, tail = t.function.args
-    builder = t.builder
-    pointers, table, mask = t.row_pointers(a, rows), t.pointer(steps, _i64), t.mask(tail)
+    _outer_sums(t, t.row_pointers(a, rows), steps, count, b, stride, out, first, tail)
+
+
+def _outer_run(t: Tile) -> None:
+    a, steps, count, b, stride, out, first, tail = t.function.args
+    pointers = [t.at(t.pointer(a), r) for r in range(t.rows)]
+    _outer_sums(t, pointers, steps, count, b, stride, out, first, tail)
+
+
+def _outer_sums(
+    t: Tile, pointers: list, steps: ir.Value, count: ir.Value, b: ir.Value, stride: ir.Value,
+    out: ir.Value, first: ir.Value, tail: ir.Value,
+) -> None:  # fmt: skip
+    builder, table, mask = t.builder, t.pointer(steps, _i64), t.mask(tail)
     nothing = [t.nothing] * (t.rows * t.vectors)
     loop, done, add, store, leave = map(t.block, ("loop", "done", "add", "store", "leave"))
     run, target = t.pointer(b), t.pointer(out)

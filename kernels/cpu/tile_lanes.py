@@ -1,65 +1,93 @@
-"""Register tiles for channels that do not mix: one channel a lane, vectors on both sides.
+"""Register tiles for channels that hardly mix: one output channel a lane, vectors on both sides.
 
     sums[r] += A[r] * B        for vectors A[r] and B
 
-Every multiply-add loads its own A, so two loads a cycle are the limit: of rows, only as many as
+Every multiply-add loads or shuffles its own A, and that is the limit: of rows, only as many as
 cover the waiting for each sum's last addition. See tile.py for the rest.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .tile import Tile, int_constant, single, tile_function
+from .tile import VECTOR_BYTES, Tile, int_constant, single, tile_function
 
 LANE_ROWS = 9  # at least 8 for the waiting; the 9 taps of a 3x3 kernel's gradient fill one tile
+# (inputs, outputs of a group) that the tiles know, where the lanes allow it.
+KINDS = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (2, 4), (4, 2), (4, 4), (4, 8), (8, 4), (8, 8))
+
+
+def known(inner: int, outer: int, lanes: int) -> bool:
+    """Whether there are tiles for groups of so many inputs and outputs, in vectors of lanes."""
+    whole = lanes % outer == 0 or outer % lanes == 0
+    return whole and (inner, outer) in KINDS and vectors_of(inner, outer, lanes) <= 2
+
+
+def vectors_of(inner: int, outer: int, lanes: int) -> int:
+    """How many vectors of neighbouring inputs the lanes of one vector of outputs depend on."""
+    return -(-(-(-lanes // outer) * inner) // lanes)
 
 
 @intrinsic
-def lane_tile(typing_context, zero, a, rows, steps, count, b, start, out, outs, tail, slope):
-    """out[outs[r] + n] = leaky(start[n] + sum_k a[rows[r] + steps[k] + n] * b[k, n]).
+def lane_tile(typing_context, zero, kind, a, rows, steps, count, b, start, out, outs, tail, slope):
+    """out[outs[r] + n] = leaky(start[n] + sum_{k,j} a[rows[r] + steps[k] + i(n, j)] * b[k, j, n]).
 
-    `zero` gives the dtype. r runs over LANE_ROWS rows, n over the lanes of a vector, of which
-    `tail` are stored, k over `count` >= 0 steps. `slope` as in `gather_tile`.
+    `zero` gives the dtype; kind = inner * 256 + outer, as KINDS lists, and i(n, j) = n // outer *
+    inner + j. r runs over LANE_ROWS rows, n over the lanes of a vector, of which `tail` are stored,
+    k over `count` >= 0 steps, j over inner. `slope` as in `gather_tile`.
     """
-    code = single("lanes", LANE_ROWS, _lanes)
-    return types.void(zero, *[types.intp] * 9, zero), code
+    code = _switch("lanes", lambda inner: LANE_ROWS, _lanes)
+    return types.void(zero, *[types.intp] * 10, zero), code
 
 
 @intrinsic
-def lane_outer_tile(typing_context, zero, a, rows, steps, count, b, stride, out, tail):
-    """out[r, n] += sum_k a[rows[r] + steps[k] + n] * b[k * stride + n].
+def lane_outer_tile(typing_context, zero, kind, a, rows, steps, count, b, stride, out, tail):
+    """out[r, j, n] += sum_k a[rows[r] + steps[k] + i(n, j)] * b[k * stride + n].
 
-    r runs over LANE_ROWS rows, n over the lanes of a vector, k over `count` > 0 steps; only `tail`
-    lanes of b are read, the rest count as zero.
+    kind, i and n as in `lane_tile`. r runs over outer_rows(inner) rows, k over `count` > 0 steps;
+    only `tail` lanes of b are read, the rest count as zero.
     """
-    code = single("lane_outer", LANE_ROWS, _lane_outer)
-    return types.void(zero, *[types.intp] * 8), code
+    code = _switch("lane_outer", outer_rows, _lane_outer)
+    return types.void(zero, *[types.intp] * 9), code
 
 
 @intrinsic
-def spread_tile(typing_context, zero, kind, source, stride, target, pitch, count, tail):
-    """Spread the channels of `count` pixels over lanes: target[p, j, n] = source[p, index].
+def copy_tile(typing_context, zero, source, stride, target, pitch, count, tail):
+    """target[p * pitch + n] = source[p * stride + n] for n < tail, 0 for the other lanes.
 
-    kind = inner * 256 + outer: index = n // outer * inner + j for j < inner, as SPREADS lists. A
-    pixel has `stride` elements in source, of which `tail` at most are read, and `pitch` in target.
+    p runs over `count` >= 0 pixels, n over the lanes of a vector.
     """
+    return types.void(zero, *[types.intp] * 6), single("lane_copy", 1, _copy)
+
+
+def outer_rows(inner: int) -> int:
+    """Rows of a lane_outer_tile: rows * inner sums cover the waiting."""
+    return max(1, LANE_ROWS // inner)
+
+
+def _switch(name: str, rows: Callable[[int], int], build: Callable[..., None]) -> Callable:
+    """Code that calls the tile for a kind."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        element, kinds = context.get_value_type(signature.args[0]), [arg.type for arg in args[2:]]
-        after = builder.append_basic_block("spread_done")
+        element, types = context.get_value_type(signature.args[0]), [arg.type for arg in args[2:]]
+        lanes = VECTOR_BYTES // (4 if isinstance(element, ir.FloatType) else 8)
+        after = builder.append_basic_block("lanes_done")
         switch = builder.switch(args[1], after)
-        for inner, outer in SPREADS:
-            name = f"spread_{inner}_{outer}"
+        for inner, outer in KINDS:
+            if not known(inner, outer, lanes):
+                continue
+            label = f"{name}_{inner}_{outer}"
             function = tile_function(
-                builder.module, name, element, kinds, 1, 1,
-                lambda t, inner=inner, outer=outer: _spread(t, inner, outer),
+                builder.module, label, element, types, rows(inner), 1,
+                functools.partial(build, inner=inner, outer=outer),
             )  # fmt: skip
-            block = builder.append_basic_block(name)
+            block = builder.append_basic_block(label)
             switch.add_case(int_constant(inner * 256 + outer), block)
             with builder.goto_block(block):
                 builder.call(function, args[2:])
@@ -67,20 +95,10 @@ def spread_tile(typing_context, zero, kind, source, stride, target, pitch, count
         builder.position_at_end(after)
         return context.get_dummy_value()
 
-    return types.void(zero, *[types.intp] * 7), codegen
+    return codegen
 
 
-# (inputs, outputs of a group): those that spread_tile knows, where the lanes allow it.
-SPREADS = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (2, 4), (4, 2), (4, 4), (4, 8), (8, 4), (8, 8))
-
-
-def spreads(inner: int, outer: int, lanes: int) -> bool:
-    """Whether spread_tile takes groups of so many inputs and outputs, for a vector of lanes."""
-    whole = lanes % outer == 0 or outer % lanes == 0
-    return whole and (inner, outer) in SPREADS and -(-lanes // outer) * inner <= 2 * lanes
-
-
-def _lanes(t: Tile) -> None:
+def _lanes(t: Tile, inner: int, outer: int) -> None:
     a, rows, steps, count, b, start, out, outs, tail, slope = t.function.args
     builder = t.builder
     pointers, table = t.row_pointers(a, rows), t.pointer(steps, _i64)
@@ -93,8 +111,13 @@ def _lanes(t: Tile) -> None:
     builder.cbranch(builder.icmp_signed("<", k, count), body, done)
 
     builder.position_at_end(body)
-    new = _products(t, pointers, builder.load(t.at(table, k)), t.run(here)[0], sums)
-    values = [builder.add(k, int_constant(1)), t.at(here, t.lanes), *new]
+    offset, new = builder.load(t.at(table, k)), []
+    weights = [t.run(t.at(here, j * t.lanes))[0] for j in range(inner)]
+    for pointer, total in zip(pointers, sums, strict=True):
+        for pair in zip(_spread(t, t.at(pointer, offset), inner, outer), weights, strict=True):
+            total = builder.call(t.fma, [*pair, total])
+        new.append(total)
+    values = [builder.add(k, int_constant(1)), t.at(here, inner * t.lanes), *new]
     for phi, value in zip(phis, values, strict=True):
         phi.add_incoming(value, body)
     builder.branch(loop)
@@ -110,18 +133,23 @@ def _lanes(t: Tile) -> None:
         builder.ret_void()
 
 
-def _lane_outer(t: Tile) -> None:
+def _lane_outer(t: Tile, inner: int, outer: int) -> None:
     a, rows, steps, count, b, stride, out, tail = t.function.args
     builder = t.builder
     pointers, table, mask = t.row_pointers(a, rows), t.pointer(steps, _i64), t.mask(tail)
     loop, done = map(t.block, ("loop", "done"))
     run, target = t.pointer(b), t.pointer(out)
-    sums = [t.run(t.at(target, r * t.lanes))[0] for r in range(t.rows)]
+    sums = [t.run(t.at(target, r * t.lanes))[0] for r in range(t.rows * inner)]
     builder.branch(loop)
 
     builder.position_at_end(loop)
     k, here, *sums = phis = t.phis([int_constant(0), run, *sums], t.entry)
-    sums = _products(t, pointers, builder.load(t.at(table, k)), t.run(here, mask)[0], sums)
+    offset, run, totals = builder.load(t.at(table, k)), t.run(here, mask)[0], iter(sums)
+    sums = [
+        builder.call(t.fma, [vector, run, next(totals)])
+        for pointer in pointers
+        for vector in _spread(t, t.at(pointer, offset), inner, outer)
+    ]
     values = [builder.add(k, int_constant(1)), t.at(here, stride), *sums]
     for phi, value in zip(phis, values, strict=True):
         phi.add_incoming(value, loop)
@@ -133,37 +161,30 @@ def _lane_outer(t: Tile) -> None:
     builder.ret_void()
 
 
-def _products(t: Tile, pointers: list, offset: ir.Value, vector: ir.Value, sums: list) -> list:
-    """One multiply-add for every row."""
-    return [
-        t.builder.call(t.fma, [t.run(t.at(pointer, offset))[0], vector, total])
-        for pointer, total in zip(pointers, sums, strict=True)
-    ]
+def _spread(t: Tile, pointer: ir.Value, inner: int, outer: int) -> list[ir.Value]:
+    """For each of a group's inputs, a vector that holds in lane n that of the group of output n."""
+    first = second = t.run(pointer)[0]
+    if vectors_of(inner, outer, t.lanes) > 1:
+        second = t.run(t.at(pointer, t.lanes))[0]
+    made = []
+    for j in range(inner):
+        order = [n // outer * inner + j for n in range(t.lanes)]
+        mask = ir.Constant(ir.VectorType(_i32, t.lanes), order)
+        made.append(t.builder.shuffle_vector(first, second, mask))
+    return made
 
 
-def _spread(t: Tile, inner: int, outer: int) -> None:
+def _copy(t: Tile) -> None:
     source, stride, target, pitch, count, tail = t.function.args
     builder = t.builder
-    span = -(-t.lanes // outer) * inner  # elements of a pixel that the lanes take
-    if span > 2 * t.lanes:
-        builder.ret_void()
-        return
     loop, body, done = map(t.block, ("loop", "body", "done"))
-    masks = [t.mask(tail), t.mask(builder.sub(tail, int_constant(t.lanes)))]
-    starts = [int_constant(0), t.pointer(source), t.pointer(target)]
+    mask, starts = t.mask(tail), [int_constant(0), t.pointer(source), t.pointer(target)]
     builder.branch(loop)
     builder.position_at_end(loop)
     k, here, there = phis = t.phis(starts, t.entry)
     builder.cbranch(builder.icmp_signed("<", k, count), body, done)
     builder.position_at_end(body)
-    first = second = t.run(here, masks[0])[0]
-    if span > t.lanes:
-        second = t.run(t.at(here, t.lanes), masks[1])[0]
-    for j in range(inner):
-        order = ir.Constant(
-            ir.VectorType(_i32, t.lanes), [n // outer * inner + j for n in range(t.lanes)]
-        )
-        t.put([builder.shuffle_vector(first, second, order)], t.at(there, j * t.lanes))
+    t.put(t.run(here, mask), there)
     values = [builder.add(k, int_constant(1)), t.at(here, stride), t.at(there, pitch)]
     for phi, value in zip(phis, values, strict=True):
         phi.add_incoming(value, body)

@@ -5,6 +5,9 @@ All arrays are flat (1-D) and contiguous, images channels-last; the integer tabl
 (point, phase, channel, column) for a panel of output channels, their products (point, tile,
 column). Every element is computed by one thread in a fixed order, so results do not depend on the
 number of threads.
+
+Numba frees an array after its last use as an array; that of an address taken from it does not
+count. So addresses are taken inside the loops that use them: the next round keeps the array alive.
 """
 
 from __future__ import annotations
@@ -52,10 +55,10 @@ def tiles_first(x, weights, bias, slope, y, spoiled, geo, passes, phases, lines,
         zeros, dump = np.zeros(geo[PHASE_ROW], x.dtype), np.empty(geo[COLUMNS], x.dtype)
         table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
         segments = np.arange(len(phases)) * geo[PHASE_ROW]
-        v, s = _aligned(data), _aligned(sums)
         begin, end = worker * len(chunks) // workers, (worker + 1) * len(chunks) // workers
         for chunk in range(begin, end):
             which, t0, t1 = chunks[chunk, 0], chunks[chunk, 1], chunks[chunk, 2]
+            v, s = _aligned(data), _aligned(sums)
             for t in range(t0, t1):
                 _data(x, zeros, table, v + (t - t0) * geo[ROW] * size, which, t,
                       geo, passes, phases, lines)  # fmt: skip
@@ -154,12 +157,12 @@ def channels_first(
         dump = np.empty(geo[COLUMNS], data.dtype)
         table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
         segments = np.arange(len(phases)) * geo[PHASE_ROW]
-        v, u, s = _aligned(data), _aligned(made), _aligned(sums)
         for panel in range(
             worker * len(panels) // workers, (worker + 1) * len(panels) // workers
         ):
             column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
             wide = vectors * lanes
+            v, u, s = _aligned(data), _aligned(made), _aligned(sums)
             for c0 in range(0, channels, geo[DEPTH]):
                 c1 = min(c0 + geo[DEPTH], channels)
                 depth = c1 - c0
@@ -267,14 +270,36 @@ def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes
     lanes, size, taken = VECTOR_BYTES // weight.itemsize, weight.itemsize, geo[TAPS] * geo[TAPS]
     base, skip, wide = _aligned(temp), _skip(temp), vectors * lanes
     table = np.empty(25, np.int64)
-    for place in range(taken):
-        table[place] = base + place * PLACE * lanes * size
     stride_n, stride_tap, stride_c = geo[STRIDE_N], geo[STRIDE_TAP], geo[STRIDE_C]
     for f in range(passes[which, COUNT]):
-        tap_table = phases[passes[which, FIRST] + f, TAP_TABLE]
+        phase = passes[which, FIRST] + f
+        tap_table = phases[phase, TAP_TABLE]
+        partial = taps[tap_table : tap_table + taken].min() < 0
+        for place in range(taken):  # ask for the next block's weights
+            source = taps[tap_table + place] * stride_tap + column * stride_n + c1 * stride_c
+            source = weight.ctypes.data + source * size
+            if stride_n == 1:
+                for c in range(min(BLOCK, geo[CHANNELS] - c1)):
+                    for v in range(vectors):
+                        prefetch(source + (c * stride_c + v * lanes) * size, 0)
+            else:
+                for o in range(min(wide, geo[OUTPUTS] - column)):
+                    for c in range(0, min(BLOCK, geo[CHANNELS] - c1), lanes):
+                        prefetch(source + (c + o * stride_n) * size, 0)
         for v in range(vectors):
             o0 = column + v * lanes
             outputs = min(lanes, geo[OUTPUTS] - o0)
+            target = u + (f * depth * wide + v * lanes) * size
+            apart = passes[which, COUNT] * depth * wide + lanes
+            if stride_n == 1 and not partial:  # read the weights where they lie
+                for place in range(taken):
+                    source = o0 + taps[tap_table + place] * stride_tap + c0 * stride_c
+                    table[place] = weight.ctypes.data + source * size
+                filter_tile(
+                    weight.dtype.type(0), geo[TAPS], table.ctypes.data, c1 - c0, stride_c, outputs,
+                    0, target, wide, apart,
+                )  # fmt: skip
+                continue
             for place in range(taken):
                 tap = taps[tap_table + place]
                 to = skip + place * PLACE * lanes
@@ -300,10 +325,11 @@ def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes
                     for o in range(outputs):
                         for i in range(min(lanes, c1 - c0 - c)):
                             temp[to + (c + i) * lanes + o] = weight[source + c + i + o * stride_n]
+            for place in range(taken):
+                table[place] = base + place * PLACE * lanes * size
             filter_tile(
                 weight.dtype.type(0), geo[TAPS], table.ctypes.data, c1 - c0, lanes, lanes, 0,
-                u + (f * depth * wide + v * lanes) * size, wide,
-                passes[which, COUNT] * depth * wide + lanes,
+                target, wide, apart,
             )  # fmt: skip
 
 

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .conv_plan import Pair, Problem, _panels, _table
+from .conv_plan import Problem
 from .cook_toom import TILE
-from .tile import MAX_ROWS
+from .tile import MAX_ROWS, MAX_VECTORS, TILE_ROWS
 
 DATA_BYTES = 1 << 20  # of transformed input a thread works on at once, where tiles are many
-SHARED_BYTES = 12 << 20  # of transformed input all threads work on at once, where they are few
+SHARED_BYTES = 8 << 20  # of transformed input all threads work on at once, where they are few
+WEIGHT_BYTES = 6 << 20  # of transformed weights that every thread can read again and again
+MANY = 64  # tiles from which threads share tiles rather than output channels
 DEPTH = 256  # rows of transformed weights made at once, where tiles are few
 
 # Columns of the integer tables, as the compiled loops index them.
@@ -95,25 +97,26 @@ def tiling(p: Problem, lanes: int, itemsize: int, threads: int, gradient: bool) 
     phase_row = -(-p.channels // lanes) * lanes
     row = most * phase_row + lanes
     columns = -(-p.out_channels // lanes) * lanes
-    panels = _panels(p.out_channels, lanes)
-    wide = int(panels[0, 1]) * lanes
     per_tile = n * n * row * itemsize
     weights = n * n * len(phases) * p.channels * columns * itemsize
-    quantum = int(panels[0, 2])  # rows of a tile of products
-    many = not gradient and weights <= 6 << 20 and tiles >= 2 * threads * 16
+    many = not gradient and weights <= WEIGHT_BYTES and tiles >= MANY
+    panels = _panels(p.out_channels, lanes, MAX_VECTORS if many or gradient else 0, threads)
+    wide, quantum = int(panels[0, 1]) * lanes, int(panels[0, 2])  # of a tile of products
     if many:
-        capacity = max(12, min(DATA_BYTES // per_tile, -(-tiles // (2 * threads))))
+        capacity = max(12, min(DATA_BYTES // per_tile, -(-tiles // threads)))
     elif gradient:
-        capacity = max(24, SHARED_BYTES // (per_tile + n * n * columns * itemsize))
+        room = SHARED_BYTES if weights <= WEIGHT_BYTES else 3 * SHARED_BYTES
+        capacity = max(24, room // (per_tile + n * n * columns * itemsize))
     else:
-        capacity = max(24, SHARED_BYTES // per_tile // len(passes))
-    capacity = min(capacity, max(down * across * p.batch for _, _, down, across, *_ in passes))
+        capacity = max(24, SHARED_BYTES // per_tile)
+    totals = [down * across * p.batch for _, _, down, across, *_ in passes]
+    capacity = min(capacity, max(totals))
     chunks = []
-    for index, (_, _, down, across, *_) in enumerate(passes):
-        total = down * across * p.batch
+    for index, total in enumerate(totals):
         whole = -(-total // -(-total // capacity))
         whole = -(-whole // quantum) * quantum
         chunks += [(index, t, min(t + whole, total)) for t in range(0, total, whole)]
+    chunks.sort(key=lambda chunk: chunk[1] / totals[chunk[0]])  # passes side by side: they share their input
     rows = capacity + quantum + MAX_ROWS
     o, c, kk = p.out_channels, p.channels, p.kernel_size[0] * p.kernel_size[1]
     strides = (1, o, kk * o) if p.transposed else (kk * c, c, 1)
@@ -183,4 +186,22 @@ def _spread(elements: int, lanes: int) -> int:
     return (vectors + 1 - vectors % 2) * lanes
 
 
-__all__ = ["Pair", "Tiling", "taps_of", "tiling"]
+def _panels(outputs: int, lanes: int, vectors: int, threads: int) -> np.ndarray:
+    """Cut output channels into panels of at most `vectors`: (first column, vectors, rows).
+
+    With 0 the width is such that all threads have as much to do.
+    """
+    total = -(-outputs // lanes)
+    if vectors == 0:
+        speed = {1: 1.5, 2: 1.1}  # narrow tiles load more for each multiplication
+        cost = {v: -(-(-(-total // v)) // threads) * v * speed.get(v, 1.0) for v in TILE_ROWS}
+        vectors = min(cost, key=lambda v: (cost[v], -v))
+    panels = []
+    for first in range(0, total, vectors):
+        width = min(vectors, total - first)
+        panels.append((first * lanes, width, TILE_ROWS[width]))
+    return _table(panels)
+
+
+def _table(values: list | tuple) -> np.ndarray:
+    return np.array(values, np.int64)

@@ -15,6 +15,11 @@ def leaky_relu_grad(grad: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray
     return np.where(x <= 0, negative, grad)
 
 
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """x itself where it is C-contiguous, else a copy that is."""
+    return np.ascontiguousarray(x)
+
+
 def exp(x: np.ndarray) -> np.ndarray:
     """e^x; overflow gives inf without a warning."""
     with np.errstate(over="ignore", under="ignore"):

@@ -41,7 +41,8 @@ class Row(NamedTuple):
 def certificate(names: Iterable[str] | None = None, device: str = "cpu") -> Iterator[Row]:
     """Check ops (all of them without `names`) to order 2; a Row for each case and kernel target.
 
-    On the CPU the targets are "reference" and "cpu", on a GPU "cuda". Each check is made on
+    On the CPU the targets are "reference" and "cpu", and "winograd" for convolutions wherever that
+    algorithm can serve them, on a GPU "cuda". Each check is made on
     contiguous and on strided input and the worse error reported; writing into an input fails it,
     and inputs that the op is linear in also get the inner-product test. A float32 row compares the
     gradient in float32 with the one in float64.
@@ -57,7 +58,7 @@ def certificate(names: Iterable[str] | None = None, device: str = "cpu") -> Iter
             yield Row(name, None, "-", "-", None, None, None, True, "no gradient")
             continue
         for i, each in enumerate(cases_of(function)):
-            for target in ("reference", "cpu") if device == backend.CPU else ("cuda",):
+            for target in _targets(function, device):
                 yield _double_row(function, i, each, target, device)
             yield _single_row(function, i, each, target, device)
 
@@ -289,5 +290,14 @@ def _host(x):
     return backend.to_device(x, backend.CPU) if hasattr(x, "shape") else x
 
 
+def _targets(function, device):
+    if device != backend.CPU:
+        return ("cuda",)
+    convolves = function.__module__ == "minigen.ops.conv"
+    return ("reference", "cpu", "winograd") if convolves else ("reference", "cpu")
+
+
 def _kernels(target):
+    if target == "winograd":
+        return kernels.use("cpu", convolution="winograd")
     return contextlib.nullcontext() if target == "cuda" else kernels.use(target)
