@@ -10,19 +10,14 @@ how far is shown by a control: PyTorch against itself in its other memory format
 import argparse
 import json
 import sys
-from pathlib import Path
 
+import measure
 import numpy as np
+from workloads.gan import gan_peer
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-import torch  # noqa: E402
-from peers import GANStep  # noqa: E402
-
-import minigen as mg  # noqa: E402
-from minigen import data  # noqa: E402
-from minigen.gan.dcgan import DCGAN, DCGANOptions  # noqa: E402
+import minigen as mg
+from minigen import data
+from minigen.gan.dcgan import DCGAN, DCGANOptions
 
 TOLERANCE = 1e-4
 
@@ -40,7 +35,8 @@ def main():
     worst = max(row["relative"] for row in double)
     if args.json:
         rows = {"float64": double, "float32": single, "float32_control": control}
-        print(json.dumps({"worst_relative": worst, "tolerance": TOLERANCE, **rows}, indent=2))
+        summary = {**measure.header(), "worst_relative": worst, "tolerance": TOLERANCE}
+        print(json.dumps({**summary, **rows}, indent=2))
     else:
         print("step   D (minigen, float64)  G          float64   float32   torch against itself")
         for row, s, c in zip(double, single, control, strict=True):
@@ -57,12 +53,8 @@ def compare(args, dtype, control=False):
     """A row a step: both libraries' losses and their largest relative difference."""
     options = DCGANOptions(channels=args.channels, ema=0.0)
     model = DCGAN(options, (1, args.size, args.size), rng=mg.Generator(0)).to(dtype=dtype)
-    torch.set_default_dtype(torch.float64 if dtype == np.float64 else torch.float32)
-    peer = GANStep(model)
-    if control:
-        first = GANStep(model, channels_last=True)
-    else:
-        first = _minigen_step(model)
+    peer = gan_peer(model)
+    first = gan_peer(model, channels_last=True) if control else _minigen_step(model)
     dataset, noise = data.load("fashion-mnist"), np.random.default_rng(0)
     rows = []
     for step in range(args.steps):

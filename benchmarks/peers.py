@@ -1,92 +1,54 @@
-"""The same networks and training steps in PyTorch, built layer by layer from minigen's, weights
-included.
+"""The training steps of the workloads in PyTorch, on torch modules, without minigen.
 
-Used by the benchmarks only. `to_torch` turns an `nn.Sequential` into its torch twin; each class
-below is one training step, written as a PyTorch user would write it: eager, fused Adam, one memory
-format for the whole network.
+Each is written as a PyTorch user would write it: fused Adam, one memory format for the whole
+network, optionally torch.compile. Called with NumPy arrays they return their losses as floats.
 """
 
 import contextlib
+import math
 
-import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from minigen import nn
 
+class Step:
+    """A memory format for images, torch.compile where asked for, and the update by a loss."""
 
-def to_torch(module, channels_last=False):
-    """The torch twin of a minigen module, with copies of its weights."""
-    twin = _convert(module)
-    return twin.to(memory_format=torch.channels_last) if channels_last else twin
-
-
-def _convert(m):
-    t = torch.nn
-    if isinstance(m, nn.Sequential):
-        return t.Sequential(*[layer for child in m for layer in _listed(_convert(child))])
-    if isinstance(m, nn.Linear):
-        return _filled(t.Linear(m.weight.shape[1], m.weight.shape[0], m.bias is not None), m)
-    if isinstance(m, nn.ConvTranspose2d):
-        (i, o), k = m.weight.shape[:2], m.weight.shape[2:]
-        return _filled(
-            t.ConvTranspose2d(i, o, k, m.stride, m.padding, bias=m.bias is not None), m
-        )
-    if isinstance(m, nn.Conv2d):
-        (o, i), k = m.weight.shape[:2], m.weight.shape[2:]
-        return _filled(t.Conv2d(i, o, k, m.stride, m.padding, bias=m.bias is not None), m)
-    if isinstance(m, nn.BatchNorm2d):
-        norm = _filled(t.BatchNorm2d(m.weight.shape[0]), m)
-        slope = m.negative_slope
-        if slope is None:
-            return norm
-        return [norm, t.ReLU(True) if slope == 0 else t.LeakyReLU(slope, True)]
-    if isinstance(m, nn.LeakyReLU):
-        return t.LeakyReLU(m.negative_slope, True)
-    if isinstance(m, nn.Reshape):
-        return t.Unflatten(1, m.shape)
-    plain = {nn.ReLU: lambda: t.ReLU(True), nn.Tanh: t.Tanh, nn.Flatten: t.Flatten}
-    return plain[type(m)]()
-
-
-def _listed(m):
-    return m if isinstance(m, list) else [m]
-
-
-def _filled(twin, m):
-    with torch.no_grad():
-        for name, parameter in twin.named_parameters():
-            parameter.copy_(torch.from_numpy(np.array(getattr(m, name).numpy())))
-    return twin
-
-
-def _adam(network, lr, betas=(0.9, 0.999)):
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
-
-
-class GANStep:
-    """The step of minigen.gan.GAN: discriminator on real and fake, then the generator through it.
-    """
-
-    def __init__(self, model, channels_last=False, compile=False):
+    def __init__(self, channels_last=False, compile=False):
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.generator = to_torch(model.generator, channels_last)
-        self.discriminator = to_torch(model.discriminator, channels_last)
-        options = model.options
-        self.g_optimizer = _adam(self.generator, options.lr, (options.beta1, 0.999))
-        self.d_optimizer = _adam(self.discriminator, options.lr, (options.beta1, 0.999))
-        self.g, self.d = self.generator, self.discriminator
-        if compile:
-            self.g, self.d = torch.compile(self.g), torch.compile(self.d)
+        self.compiled = torch.compile if compile else lambda function: function
+
+    def image(self, array):
+        return torch.from_numpy(array).contiguous(memory_format=self.format)
+
+    @staticmethod
+    def update(optimizer, loss):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+def adam(parameters, lr, betas=(0.9, 0.999)):
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
+
+
+class GANStep(Step):
+    """The discriminator on real and fake images, then the generator through it."""
+
+    def __init__(self, generator, discriminator, lr, beta1, channels_last=False, compile=False):
+        super().__init__(channels_last, compile)
+        self.discriminator = discriminator
+        self.g_optimizer = adam(generator.parameters(), lr, (beta1, 0.999))
+        self.d_optimizer = adam(discriminator.parameters(), lr, (beta1, 0.999))
+        self.g, self.d = self.compiled(generator), self.compiled(discriminator)
 
     def __call__(self, real, noise):
-        real = torch.from_numpy(real).contiguous(memory_format=self.format)
         fake = self.g(torch.from_numpy(noise))
 
-        d_loss = F.softplus(-self.d(real)).mean() + F.softplus(self.d(fake.detach())).mean()
-        self.d_optimizer.zero_grad(set_to_none=True)
-        d_loss.backward()
-        self.d_optimizer.step()
+        d_loss = F.softplus(-self.d(self.image(real))).mean()
+        d_loss = d_loss + F.softplus(self.d(fake.detach())).mean()
+        self.update(self.d_optimizer, d_loss)
 
         with _frozen(self.discriminator):
             g_loss = F.softplus(-self.d(fake)).mean()
@@ -96,53 +58,185 @@ class GANStep:
         return d_loss.item(), g_loss.item()
 
 
-class CriticStep:
-    """The critic's step of WGAN-GP (Gulrajani et al. 2017, Algorithm 1)."""
+class InfoGANStep(Step):
+    """The discriminator's step, then that of the generator and the recognition head."""
 
-    def __init__(self, critic, generator, lr, betas, weight, channels_last=False, compile=False):
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.critic = to_torch(critic, channels_last)
-        self.generator = to_torch(generator, channels_last)
-        self.optimizer = _adam(self.critic, lr, betas)
-        self.weight = weight  # torch.compile cannot differentiate twice, so this step stays eager
+    def __init__(self, generator, body, judge, recognise, channels_last=False, compile=False):
+        super().__init__(channels_last, compile)
+        self.d_side = nn.ModuleList([body, judge])
+        g_side = nn.ModuleList([generator, recognise])
+        self.d_optimizer = adam(self.d_side.parameters(), 2e-4, (0.5, 0.999))
+        self.g_optimizer = adam(g_side.parameters(), 1e-3, (0.5, 0.999))
+        self.generator, self.body = self.compiled(generator), self.compiled(body)
+        self.judge, self.recognise = judge, self.compiled(recognise)
+
+    def __call__(self, real, noise, labels, codes):
+        labels, codes = torch.from_numpy(labels), torch.from_numpy(codes)
+        category = F.one_hot(labels, 10).to(codes.dtype)
+        fake = self.generator(torch.cat([torch.from_numpy(noise), category, codes], 1))
+
+        d_loss = F.softplus(-self.judge(self.body(self.image(real)))).mean()
+        d_loss = d_loss + F.softplus(self.judge(self.body(fake.detach()))).mean()
+        self.update(self.d_optimizer, d_loss)
+
+        with _frozen(self.d_side):
+            features = self.body(fake)
+            guess = self.recognise(features)
+            missed = F.cross_entropy(guess[:, :10], labels)
+            missed = missed + 0.5 * (guess[:, 10:] - codes).square().sum(1).mean()
+            g_loss = F.softplus(-self.judge(features)).mean()
+            self.g_optimizer.zero_grad(set_to_none=True)
+            (g_loss + missed).backward()
+        self.g_optimizer.step()
+        return d_loss.item(), g_loss.item(), missed.item()
+
+
+class CriticStep(Step):
+    """The critic's step of WGAN-GP (Gulrajani et al. 2017, Algorithm 1); eager always."""
+
+    def __init__(self, critic, generator, lr, betas, weight, channels_last=False):
+        super().__init__(channels_last)
+        self.critic, self.generator, self.weight = critic, generator, weight
+        self.optimizer = adam(critic.parameters(), lr, betas)
 
     def __call__(self, real, noise, mixing):
-        real = torch.from_numpy(real).contiguous(memory_format=self.format)
+        real = self.image(real)
         with torch.no_grad():
             fake = self.generator(torch.from_numpy(noise))
         mix = torch.lerp(fake, real, torch.from_numpy(mixing)).requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(mix).sum(), mix, create_graph=True)
         penalty = ((slope.square().sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
         loss = self.critic(fake).mean() - self.critic(real).mean() + self.weight * penalty
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        self.update(self.optimizer, loss)
         return (loss.item(),)
 
 
-class VAEStep:
-    """The step of minigen.vae.VAE with the Bernoulli likelihood."""
+class VAEStep(Step):
+    """The negative evidence lower bound with the Bernoulli likelihood, a mean over images."""
 
-    def __init__(self, model, channels_last=False, compile=False):
-        self.encoder, self.decoder = to_torch(model.encoder), to_torch(model.decoder)
-        self.latent = model.options.latent
-        both = torch.nn.ModuleList([self.encoder, self.decoder])
-        self.optimizer = _adam(both, model.options.lr)
-        self.loss = torch.compile(self._loss) if compile else self._loss
+    def __init__(self, encoder, decoder, lr, flat=False, channels_last=False, compile=False):
+        super().__init__(channels_last, compile)
+        self.encoder, self.decoder, self.flat = encoder, decoder, flat
+        self.optimizer = adam(nn.ModuleList([encoder, decoder]).parameters(), lr)
+        self.loss = self.compiled(self._loss)
 
     def _loss(self, x, noise):
-        mu, log_var = self.encoder(x).split(self.latent, 1)
+        mu, log_var = self.encoder(x).chunk(2, 1)
         z = mu + torch.exp(0.5 * log_var) * noise
         nll = F.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
         kl = 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum()
         return (nll + kl) / len(x)
 
     def __call__(self, images, noise):
-        loss = self.loss(torch.from_numpy(images).flatten(1), torch.from_numpy(noise))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        x = torch.from_numpy(images).flatten(1) if self.flat else self.image(images)
+        loss = self.loss(x, torch.from_numpy(noise))
+        self.update(self.optimizer, loss)
         return (loss.item(),)
+
+
+class MINEStep(Step):
+    """The negative Donsker-Varadhan bound."""
+
+    def __init__(self, critic, lr, compile=False):
+        super().__init__(compile=compile)
+        self.critic, self.optimizer = critic, adam(critic.parameters(), lr)
+        self.loss = self.compiled(self._loss)
+
+    def _loss(self, x, y, order):
+        joint = self.critic(torch.cat([x, y], 1)).mean()
+        marginal = self.critic(torch.cat([x, y[order]], 1))
+        return torch.logsumexp(marginal, (0, 1)) - math.log(len(x)) - joint
+
+    def __call__(self, x, y, order):
+        loss = self.loss(*map(torch.from_numpy, (x, y, order)))
+        self.update(self.optimizer, loss)
+        return (loss.item(),)
+
+
+class DenoiserStep(Step):
+    """The network predicts the noise; mean squared error."""
+
+    def __init__(self, network, lr, channels_last=False, compile=False):
+        super().__init__(channels_last, compile)
+        self.optimizer = adam(network.parameters(), lr)
+        self.network = self.compiled(network)
+
+    def __call__(self, clean, noise):
+        clean, noise = self.image(clean), self.image(noise)
+        loss = F.mse_loss(self.network(clean + noise), noise)
+        self.update(self.optimizer, loss)
+        return (loss.item(),)
+
+
+class UNetTwin(nn.Module):
+    """The forward pass of workloads.pictures.UNet."""
+
+    def __init__(self, downs, ups, merges, pool, out):
+        super().__init__()
+        self.downs, self.ups, self.merges, self.pool, self.out = downs, ups, merges, pool, out
+
+    def forward(self, x):
+        skips = []
+        for down in self.downs[:-1]:
+            skips.append(down(x))
+            x = self.pool(skips[-1])
+        x = self.downs[-1](x)
+        for up, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=True):
+            x = merge(torch.cat([skip, up(x)], 1))
+        return self.out(x)
+
+
+class RestorationStep(Step):
+    """From degraded images to clean ones, mean absolute error."""
+
+    def __init__(self, network, lr, channels_last=False, compile=False):
+        super().__init__(channels_last, compile)
+        self.optimizer = adam(network.parameters(), lr)
+        self.network = self.compiled(network)
+
+    def __call__(self, noisy, clean):
+        loss = F.l1_loss(self.network(self.image(noisy)), self.image(clean))
+        self.update(self.optimizer, loss)
+        return (loss.item(),)
+
+
+class StyleStep(Step):
+    """One iteration on the image: features, content and Gram losses, gradient, Adam."""
+
+    def __init__(
+        self, network, content, style_weight, image, content_image, style_image, lr,
+        channels_last=False, compile=False,
+    ):  # fmt: skip
+        super().__init__(channels_last, compile)
+        self.network, self.content, self.style_weight = network, content, style_weight
+        self.picture = nn.Parameter(self.image(image).clone(memory_format=self.format))
+        self.optimizer = adam([self.picture], lr)
+        self.losses = self.compiled(self._losses)
+        with torch.no_grad():
+            self.content_target = self._features(self.image(content_image))[content]
+            self.style_targets = self._grams(self._features(self.image(style_image)))
+
+    def _features(self, x):
+        found = []
+        for part in self.network:
+            x = part(x)
+            found.append(x)
+        return found
+
+    def _grams(self, features):
+        flat = [x.flatten(2) for i, x in enumerate(features) if i != self.content]
+        return [x @ x.transpose(1, 2) / x[0].numel() for x in flat]
+
+    def _losses(self, picture):
+        features = self._features(picture)
+        content = F.mse_loss(features[self.content], self.content_target)
+        pairs = zip(self._grams(features), self.style_targets, strict=True)
+        return content, sum(F.mse_loss(gram, target) for gram, target in pairs)
+
+    def __call__(self):
+        content, style = self.losses(self.picture)
+        self.update(self.optimizer, content + self.style_weight * style)
+        return content.item(), style.item()
 
 
 @contextlib.contextmanager

@@ -1,33 +1,34 @@
 """Milliseconds of one training step in minigen and in PyTorch, alternating in one run.
 
     python benchmarks/train_step.py --workload all --threads 2 --peer torch --json
+    python benchmarks/train_step.py --workload all --check       the losses of three steps instead
+    python benchmarks/train_step.py --workload dncnn-40 --profile      where minigen's time goes
 
 The peer is PyTorch with the same weights, batches and noise, in its better memory format
-(contiguous or channels-last), with fused Adam. GFLOP/s counts the multiplications and additions of
-the direct algorithms. Peak memory is what a fresh process needs beyond what it held before its
-first step. Numbers are medians; ratio = peer / minigen.
+(contiguous or channels-last), with fused Adam; `--peer torch-compile` compiles it, where it can
+be. GFLOP/s counts the multiplications and additions of the direct algorithms. Peak memory is what
+a fresh process needs beyond what it held before its first step. Numbers are medians; ratio = peer
+/ minigen, and its spread the quartiles over the rounds. --check exits with 1 where losses differ
+(in float64 on a smaller batch too).
 """
 
-import argparse
-import importlib.metadata
 import json
-import os
-import platform
+import shutil
 import statistics
-import subprocess
 import sys
-import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+import measure
+
+# How far losses may differ in --check, relatively. In float32 this holds for the first step: after
+# it, Adam has divided tiny gradients by tiny gradients, and rounding grows as in PyTorch itself.
+TOLERANCE, DOUBLE_TOLERANCE = 1e-3, 1e-6
 
 
 def main():
     args = parse()
-    os.environ.update(MINIGEN_NUM_THREADS=str(args.threads), OMP_NUM_THREADS=str(args.threads))
+    measure.start(args)
     if args.memory_of:
-        print(peak_memory(args.memory_of, args.workload, args.threads))
+        print(json.dumps(peak_memory(args.memory_of, args.workload, args.threads)))
         return
     from workloads import WORKLOADS
 
@@ -35,140 +36,149 @@ def main():
     unknown = [n for n in names if n not in WORKLOADS]
     if unknown:
         sys.exit(f"train_step: unknown workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
-    rows = [compare(name, args) for name in names]
-    result = {
-        "command": " ".join(["python", "benchmarks/train_step.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
-        "commit": commit(),
-        "peer": f"{args.peer} {torch_version()}",
-        "workloads": rows,
-    }
-    if args.json:
-        print(json.dumps(result, indent=2))
+    if args.profile:
+        for name in names:
+            print_profile(name, args.threads)
         return
-    print(f"{result['machine']}; commit {result['commit']}")
-    print(f"{args.threads} threads; peer {args.peer}")
-    titles = ("minigen ms", "peer ms", "ratio", "GFLOP/s", "MB", "peer MB")
-    print(f"{'workload':<12}" + "".join(f"{title:>11}" for title in titles))
-    for r in rows:
-        print(
-            f"{r['workload']:<12}{r['minigen_ms']:>11.2f}{r['peer_ms']:>11.2f}{r['ratio']:>11.2f}"
-            f"{r['gflops']:>11.0f}{r['peak_mb']:>11.0f}{r['peer_peak_mb']:>11.0f}"
-        )
-    mean = statistics.geometric_mean(r["ratio"] for r in rows)
-    print(f"geometric mean of the ratios: {mean:.2f}")
+    if args.peer == "torch-compile" and not shutil.which("g++"):
+        sys.exit("train_step: torch-compile needs the compiler g++, which is not installed")
+    peer = f"{args.peer} {measure.version('torch').partition(' ')[2]}"
+    run, table = (check, check_table) if args.check else (compare, compare_table)
+    result = {**measure.header(), "peer": peer, "workloads": [run(name, args) for name in names]}
+    measure.show(result, args, table)
+    sys.exit(args.check and not all(r["agree"] for r in result["workloads"]))
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = measure.parser(__doc__)
     parser.add_argument("--workload", default="all", help="a name, several with commas, or all")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peer", choices=["torch", "torch-compile"], default="torch")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of alternation")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory-of", choices=["minigen", "torch"], help=argparse.SUPPRESS)
+    parser.add_argument("--check", action="store_true", help="compare losses instead of times")
+    parser.add_argument("--profile", action="store_true", help="minigen's time by kernel")
+    parser.add_argument("--memory-of", choices=["minigen", "contiguous", "channels-last"],
+                        help="print the peak memory of one runner in MB")  # fmt: skip
     return parser.parse_args()
 
 
 def compare(name, args):
     """One row: the workload timed in turns, a block of steps of each runner a round."""
-    import torch
-    from workloads import WORKLOADS, count_flops
+    from tracing import count_flops
+    from workloads import WORKLOADS
 
-    import minigen as mg
-
-    torch.set_num_threads(args.threads)
-    mg.kernels.set_num_threads(args.threads)
+    measure.same_threads(args.threads)
     workload = WORKLOADS[name]()
-    peers = workload.peers(compile=args.peer == "torch-compile")
-    runners = {"minigen": workload.step, **peers}
+    compiled = args.peer == "torch-compile" and workload.compiles
+    peers = workload.peers(compile=compiled)
     flops = count_flops(workload.step)
-    once = {}
-    for label, step in runners.items():  # warm up: compile, choose algorithms, fill caches
-        for _ in range(3):
-            step()
-        start = time.perf_counter()
-        step()
-        once[label] = time.perf_counter() - start
-    block = {label: max(1, int(0.05 / t)) for label, t in once.items()}
-    times = {label: [] for label in runners}
-    for _ in range(args.rounds):
-        for label, step in runners.items():
-            start = time.perf_counter()
-            for _ in range(block[label]):
-                step()
-            times[label].append((time.perf_counter() - start) / block[label] * 1e3)
-    medians = {label: statistics.median(t) for label, t in times.items()}
-    best = min(peers, key=lambda label: medians[label])
+    runners = {"minigen": workload.step, **peers}
+    times = measure.alternate(runners, args.rounds, measure.clock(args))
+    medians = measure.medians(times)
+    best = min(peers, key=medians.get)
+    ratios = [b / a for a, b in zip(times["minigen"], times[best], strict=True)]
     return {
         "workload": name,
         "threads": args.threads,
         "minigen_ms": medians["minigen"],
         "peer_ms": medians[best],
         "peer_format": best,
+        "peer_mode": "compiled" if compiled else "eager",
         "ratio": medians[best] / medians["minigen"],
+        "spread": measure.quartiles(ratios),
         "gflops": flops / medians["minigen"] / 1e6,
-        "peak_mb": in_fresh_process("minigen", name, args.threads),
-        "peer_peak_mb": in_fresh_process("torch", name, args.threads),
+        "peak_mb": memory_in_fresh_process("minigen", name, args),
+        "peer_peak_mb": memory_in_fresh_process(best, name, args),
     }
 
 
-def in_fresh_process(library, name, threads):
-    command = [sys.executable, __file__, "--memory-of", library, "--workload", name]
-    out = subprocess.run(
-        [*command, "--threads", str(threads)], capture_output=True, text=True, check=True
-    )
-    return float(out.stdout)
+def compare_table(result):
+    titles = ("minigen ms", "peer ms", "ratio", "GFLOP/s", "MB", "peer MB")
+    yield f"peer {result['peer']}"
+    yield f"{'workload':<12}" + "".join(f"{t:>11}" for t in titles) + "  quartiles, peer"
+    for r in result["workloads"]:
+        low, high = r["spread"]
+        yield (
+            f"{r['workload']:<12}{r['minigen_ms']:>11.2f}{r['peer_ms']:>11.2f}{r['ratio']:>11.2f}"
+            f"{r['gflops']:>11.0f}{r['peak_mb']:>11.0f}{r['peer_peak_mb']:>11.0f}"
+            f"  {low:.2f} to {high:.2f}, {r['peer_mode']} {r['peer_format']}"
+        )
+    mean = statistics.geometric_mean(r["ratio"] for r in result["workloads"])
+    yield f"geometric mean of the ratios: {mean:.2f}"
 
 
-def peak_memory(library, name, threads):
-    """MB that ten steps need beyond what the process holds before them (Linux only)."""
+def memory_in_fresh_process(runner, name, args):
+    return measure.fresh("--memory-of", runner, "--workload", name, "--threads", args.threads)
+
+
+def peak_memory(runner, name, threads):
+    """MB that ten steps need beyond what the process holds before them."""
     from workloads import WORKLOADS
 
-    import minigen as mg
-
-    mg.kernels.set_num_threads(threads)
-    workload = WORKLOADS[name]()
-    if library == "torch":
-        import torch
-
-        torch.set_num_threads(threads)
-        step = workload.peers()["contiguous"]
+    workload, small = WORKLOADS[name](), WORKLOADS["mine-20d"](batch=2)
+    if runner == "minigen":
+        step, first = workload.step, small.step
     else:
-        step = workload.step
-        WORKLOADS["vae"]().step()  # the kernels' compiler is loaded before the count begins
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    for _ in range(10):
-        step()
-    return resident("VmHWM") - before
+        measure.same_threads(threads)
+        step, first = workload.peers()[runner], small.peers()["contiguous"]
+    first()  # loads what every step needs: the kernels' runtime, the optimiser
+    return measure.peak_beyond(lambda: [step() for _ in range(10)])
 
 
-def resident(key):
-    """This process's resident memory (VmRSS) or its peak (VmHWM), in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+def check(name, args):
+    """One row: the largest relative differences of the losses of three steps, float64 and 32."""
+    from workloads import SMALL, WORKLOADS
+
+    measure.same_threads(args.threads)
+    single = WORKLOADS[name]()
+    compiled = args.peer == "torch-compile" and single.compiles
+    double = WORKLOADS[name](batch=SMALL[name]).double()
+    found = {"float32": _gaps(single, compiled), "float64": _gaps(double, compiled)}
+    agree = found["float32"][0]["relative"] <= TOLERANCE
+    agree &= all(row["relative"] <= DOUBLE_TOLERANCE for row in found["float64"])
+    return {"workload": name, "agree": agree, **found}
 
 
-def torch_version():
-    return importlib.metadata.version("torch")
+def _gaps(workload, compiled):
+    """A row a step: minigen's losses, the peer's, and how far they and its formats are apart."""
+    rows = []
+    for ours, theirs in workload.parity(compile=compiled):
+        formats = list(theirs.values())
+        rows.append(
+            {
+                "minigen": ours,
+                "torch": theirs,
+                "relative": max(_relative(ours, losses) for losses in theirs.values()),
+                "formats": _relative(*formats) if len(formats) > 1 else None,
+            }
+        )
+    return rows
 
 
-def machine():
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = f"{models[0].partition(':')[2].strip()} x{len(models)}" if models else name
-    return f"{name}, {platform.system()}, Python {platform.python_version()}"
+def _relative(ours, theirs):
+    return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
 
 
-def commit():
-    out = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
-    return out.stdout.strip() or "none"
+def check_table(result):
+    yield "relative difference of the losses of steps 1, 2, 3 (in brackets: PyTorch against itself)"
+    for r in result["workloads"]:
+        cells = []
+        for row in r["float32"]:
+            itself = "" if row["formats"] is None else f" ({row['formats']:.0e})"
+            cells.append(f"{row['relative']:.0e}{itself}")
+        double = max(row["relative"] for row in r["float64"])
+        verdict = "agree" if r["agree"] else "DIFFER"
+        yield f"{r['workload']:<12} float32 {', '.join(cells)}; float64 {double:.0e}: {verdict}"
+
+
+def print_profile(name, threads):
+    from tracing import profile
+    from workloads import WORKLOADS
+
+    rows = profile(WORKLOADS[name]().step)
+    print(f"{name}, {threads} threads: ms a step, calls a step, kernel and shapes")
+    inside = sum(ms for label, _, ms in rows if label != "(all)")
+    for label, calls, ms in [*rows, ("(outside kernels)", 1, rows[0][2] - inside)]:
+        if ms > rows[0][2] * 0.005:
+            print(f"{ms:9.3f} {calls:6.1f}  {label}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ from minigen.autograd import (
     set_grad_enabled,
     value_and_grad,
 )
+from minigen.capture import (
+    capture,
+)
 from minigen.checkpoint import (
     checkpoint,
 )

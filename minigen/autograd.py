@@ -32,10 +32,11 @@ from minigen.graph import (
     reachable,
     set_grad_enabled,  # noqa: F401
 )
-from minigen.sweep import sweep
+from minigen.sweep import KEEP, sweep
 from minigen.tensor import Tensor
 
 REGISTRY: dict[str, Any] = {}  # every declared op and composed function, by name
+OFFERED = {"g", "out", "i", "needed"}  # what a VJP may ask for besides the op's own parameters
 
 
 # ------------------------------------------------------------------------------------ declaration
@@ -57,12 +58,16 @@ class Op:
         parameters = inspect.signature(forward).parameters.values()
         self.forward, self.name = forward, forward.__name__
         self.names = tuple(p.name for p in parameters)
+        if not OFFERED.isdisjoint(self.names):
+            taken = sorted(OFFERED.intersection(self.names))
+            raise TypeError(f"{self.name}: {taken} are names of what VJPs are offered; rename them")
         self.position = {name: i for i, name in enumerate(self.names)}
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.differentiable, self.sequence, self.view = differentiable, sequence, view
         self.linear, self.cases = tuple(linear), list(cases)
         self.rules: list[tuple[tuple[int, ...], Callable, tuple[str, ...], bool]] = []
-        self._plans: dict[int, list] = {}
+        self.due: dict[Any, list] = {}  # by mask of inputs: the rules that the sweep applies
+        self._plans: dict[int, list] = {}  # by mask of inputs: what a call keeps
         REGISTRY[self.name] = self
 
     def vjp(self, **rules: Callable) -> None:
@@ -71,33 +76,39 @@ class Op:
             self._add_rule((name,), rule, tuple(inspect.signature(rule).parameters), joint=False)
 
     def vjp_together(self, inputs: tuple[str, ...], rule: Callable) -> None:
-        """Declare one VJP that returns the gradients of several inputs at once, as a tuple."""
+        """Declare one VJP that returns the gradients of several inputs at once, as a tuple.
+
+        It may ask for `needed`: which of them are wanted, a bool each; None will do for the others.
+        """
         self._add_rule(inputs, rule, tuple(inspect.signature(rule).parameters))
 
     def vjp_from(self, inputs: tuple[str, ...], composite: Callable) -> None:
         """Derive the VJPs from `composite`: the same function of the same arguments, of ops."""
 
-        def rule(g, *args):
+        def rule(g, needed, *args):
+            fresh, begin = list(args), new_id()
+            places = [self.position[name] for name in inputs]
             with enable_grad():
-                fresh = [alias(a) if isinstance(a, Tensor) else a for a in args]
+                for p, wanted in zip(places, needed, strict=True):
+                    fresh[p] = alias(args[p]) if wanted else args[p]
                 out = composite(*fresh)
             pairs = zip(_listed(out), _listed(g), strict=True)
             seeds = [((o.node, o.index), v) for o, v in pairs if o.node is not None]
-            targets = [fresh[self.position[name]] for name in inputs]
-            places = [(getattr(t, "node", None), 0) for t in targets]
-            found = iter(sweep(seeds, [p for p in places if p[0] is not None], mode.recording))
-            return tuple(None if node is None else next(found) for node, _ in places)
+            chosen = [p for p, wanted in zip(places, needed, strict=True) if wanted]
+            targets = [(fresh[p].node, 0) for p in chosen]
+            found = iter(sweep(seeds, targets, mode.recording, free=begin))
+            return tuple([next(found) if wanted else None for wanted in needed])
 
-        self._add_rule(inputs, rule, ("g", *self.names))
+        self._add_rule(inputs, rule, ("g", "needed", *self.names))
 
     def _add_rule(self, inputs, rule, wanted, joint=True):
         for name in wanted:
-            if name not in {"g", "out", "i"} and _stem(name, self.names) is None:
+            if name not in OFFERED and _stem(name, self.names) is None:
                 raise TypeError(f"{self.name}.vjp: no parameter {name!r} among {self.names}")
         self.rules.append((tuple(self.position[name] for name in inputs), rule, wanted, joint))
 
     def __call__(self, *args, **static):
-        if static and any(k in self._inputs or isinstance(v, Tensor) for k, v in static.items()):
+        if static and (not self._inputs.isdisjoint(static) or Tensor in map(type, static.values())):
             args, static = self._by_position(args, static)
         tensors = args
         if self.sequence:
@@ -112,6 +123,8 @@ class Op:
         except TypeError:
             backend.check_same_device(self.name, raw)
             raise
+        if mode.tape is not None:
+            out = mode.tape.op(self, tensors, args[1:], static, out)
         if mode.recording and self.differentiable:
             edges, mask = [], 0  # mask: which inputs hang on the graph
             for i, t in enumerate(tensors):
@@ -121,28 +134,29 @@ class Op:
                 else:
                     edges.append(None)
             if mask:
-                return self._record(edges, mask, args, static, out)
-        if type(out) is tuple:
-            return tuple(map(Tensor, out))
-        return self._share(Tensor(out), tensors)
+                return self._record(edges, mask, args, static, out, raw)
+        results = tuple(map(Tensor, out)) if type(out) is tuple else (Tensor(out),)
+        if raw and (self.view or out is raw[0]):
+            self._share(results, tensors[0])
+        return results if type(out) is tuple else results[0]
 
-    def _record(self, edges, mask, args, static, out):
+    def _record(self, edges, mask, args, static, out, raw):
         """Wrap `out` in Tensors on a new graph node that keeps what the VJPs will ask for."""
         node = Node(new_id(), self, edges)
         if type(out) is tuple:
-            result = results = tuple(Tensor(o, node, i) for i, o in enumerate(out))
+            results = tuple([Tensor(o, node, i) for i, o in enumerate(out)])
         else:
-            result = self._share(Tensor(out, node), args[0] if self.sequence else args)
-            results = (result,)
+            results = (Tensor(out, node),)
+        if self.view or out is raw[0]:
+            self._share(results, (args[0] if self.sequence else args)[0])
         node.outputs = [(t.data.shape, t.data.dtype) for t in results]
         saved, guards = node.saved, node.guards
         plan = self._plans.get(mask)
-        for name, parameter, what in self._plan(mask) if plan is None else plan:
+        for name, i, parameter, what in self._plan(mask) if plan is None else plan:
             if what == "out":  # its arrays, not the Tensors: those hold the node, a circle
                 saved[name] = [(t.data, t.version) for t in results]
-                guards.extend((name, t.version, t.version[0]) for t in results)
+                guards.extend([(name, t.version, t.version[0]) for t in results])
                 continue
-            i = self.position[parameter]
             if i < len(args):
                 value = args[i]
             else:
@@ -157,32 +171,32 @@ class Op:
                     if isinstance(t, Tensor):
                         guards.append((name, t.version, t.version[0]))
             saved[name] = value
-        return result
+        return results if type(out) is tuple else results[0]
 
     def _plan(self, mask):
-        """What to keep for the inputs in `mask`: (name, parameter, None | shape | dtype | out)."""
-        plan = {}
+        """What to keep for the inputs in `mask`: (name, position, parameter, what).
+
+        `what` is None (the value), "shape", "dtype", "device", or "out".
+        """
+        plan: dict[str, tuple] = {}
         for positions, _, wanted, _ in self.rules:
             if self.sequence or any(mask >> p & 1 for p in positions):
                 for name in wanted:
                     if name == "out":
-                        plan[name] = (name, None, "out")
+                        plan[name] = (name, -1, name, "out")
                     elif name in self.position:
-                        plan[name] = (name, name, None)
-                    elif name not in ("g", "i"):
-                        plan[name] = (name, _stem(name, self.names), name.rpartition("_")[2])
+                        plan[name] = (name, self.position[name], name, None)
+                    elif name not in OFFERED:
+                        stem = _stem(name, self.names)
+                        plan[name] = (name, self.position[stem], stem, name.rpartition("_")[2])
         self._plans[mask] = list(plan.values())
         return self._plans[mask]
 
-    def _share(self, result, tensors):
+    def _share(self, results, source):
         """A view has one version with what it is a view of."""
-        source = tensors[0] if tensors else None
-        if isinstance(source, Tensor) and (
-            result.data is source.data
-            or (self.view and backend.may_share_memory(result.data, source.data))
-        ):
-            result.version = source.version
-        return result
+        for t in results if isinstance(source, Tensor) else ():
+            if backend.may_share_memory(t.data, source.data):
+                t.version = source.version
 
     def _by_position(self, args, static):
         """The same call with its array inputs, and other Tensors, passed by position."""
@@ -251,19 +265,25 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor] | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
+    retain_graph: bool = True,
 ) -> tuple[Tensor, ...]:
     """The gradients of sum(outputs * grad_outputs) by each input, as a tuple of Tensors.
 
     `grad_outputs` may be left out for outputs of one element. With `create_graph` the gradients
     can be differentiated again. An input that the outputs do not depend on raises, or gives None
-    with `allow_unused`.
+    with `allow_unused`. The graph stays for other gradients, unless `retain_graph` is False: then
+    its memory is freed on the way, and who asks it again gets a RuntimeError.
     """
-    outputs, inputs = _listed(outputs), _listed(inputs)
+    free = KEEP if retain_graph else -1
+    return _grad(_listed(outputs), _listed(inputs), grad_outputs, create_graph, allow_unused, free)
+
+
+def _grad(outputs, inputs, grad_outputs, create_graph, allow_unused, free):
     for i, t in enumerate(inputs):
         if not isinstance(t, Tensor) or t.node is None:
             raise ValueError(f"grad: input {i} does not require a gradient (requires_grad=False)")
     targets = [(t.node, t.index) for t in inputs]
-    found = sweep(_seeds(outputs, grad_outputs), targets, create_graph)
+    found = sweep(_seeds(outputs, grad_outputs), targets, create_graph, free=free)
     for i, (t, g) in enumerate(zip(inputs, found, strict=True)):
         if g is None and not allow_unused:
             raise ValueError(
@@ -273,12 +293,19 @@ def grad(
     return tuple(found)
 
 
-def backward(outputs: Tensor | Sequence[Tensor], grad_outputs=None) -> None:
-    """Add the gradients of the outputs to the `.grad` of every leaf they depend on."""
+def backward(
+    outputs: Tensor | Sequence[Tensor], grad_outputs=None, retain_graph: bool = False
+) -> None:
+    """Add the gradients of the outputs to the `.grad` of every leaf they depend on.
+
+    The graph's memory is freed on the way: another backward through it raises RuntimeError, unless
+    this one is told to `retain_graph`.
+    """
     seeds = _seeds(_listed(outputs), grad_outputs)
     leaves = [n for n in reachable([node for (node, _), _ in seeds]) if n.op is None]
     taken = {id(g.data) for _, g in seeds}  # held by someone else: .grad is the leaf's own
-    for leaf, g in zip(leaves, sweep(seeds, [(n, 0) for n in leaves], False), strict=True):
+    found = sweep(seeds, [(n, 0) for n in leaves], False, free=KEEP if retain_graph else -1)
+    for leaf, g in zip(leaves, found, strict=True):
         if leaf.grad is not None:
             g = leaf.grad + g
         elif id(g.data) in taken or not getattr(g.data.flags, "writeable", True):
@@ -295,16 +322,18 @@ def value_and_grad(loss_fn: Callable, model: Any) -> Callable:
 
     `model` is a Module or a sequence of Tensors; `grads` follows the order of
     `model.parameters()`, with None for a parameter that the loss does not depend on. If `loss_fn`
-    returns a tuple, its first element is differentiated and the tuple comes back, detached.
+    returns a tuple, its first element is differentiated and the tuple comes back, detached. The
+    memory of what `loss_fn` recorded is freed on the way back through it.
     """
 
     @wraps(loss_fn)
     def run(*args, **kwargs):
         parameters = list(model.parameters()) if hasattr(model, "parameters") else list(model)
+        begin = new_id()
         with enable_grad():
             value = loss_fn(*args, **kwargs)
         loss = value[0] if isinstance(value, tuple) else value
-        grads = grad(loss, parameters, allow_unused=True)
+        grads = _grad([loss], parameters, None, False, True, begin)
         if isinstance(value, tuple):
             return tuple(v.detach() if isinstance(v, Tensor) else v for v in value), grads
         return loss.detach(), grads
@@ -328,7 +357,7 @@ def _seeds(outputs, grad_outputs):
                 raise ValueError(
                     f"grad: output {i} has shape {t.shape}; give grad_outputs, or a scalar"
                 )
-            g = Tensor(backend.like(t.data).ones(t.shape, t.dtype))
+            g = Tensor(backend.ones(t.shape, t.dtype, [t]))
         g = g if isinstance(g, Tensor) else Tensor(g)
         if g.shape != t.shape:
             raise ValueError(f"grad: output {i} has shape {t.shape}, its grad_output {g.shape}")

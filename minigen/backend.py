@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from minigen.graph import recorded
+
 CPU = "cpu"
 
 
@@ -84,9 +86,18 @@ def channels_last(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> Any:
 
 def may_share_memory(a: Any, b: Any) -> bool:
     """Whether two arrays may overlap (bounds only, so it is cheap)."""
+    if type(a) is np.ndarray and type(b) is np.ndarray:
+        return np.may_share_memory(a, b)
     return like(a).may_share_memory(a, b) if device_of(a) == device_of(b) else False
 
 
+@recorded
 def zeros(shape: tuple[int, ...], dtype: Any, beside: Any) -> Any:
     """Zeros on the device of the first Tensor in `beside`."""
     return like(next(t.data for t in beside if t is not None)).zeros(shape, dtype)
+
+
+@recorded
+def ones(shape: tuple[int, ...], dtype: Any, beside: Any) -> Any:
+    """Ones on the device of the first Tensor in `beside`."""
+    return like(next(t.data for t in beside if t is not None)).ones(shape, dtype)

@@ -30,13 +30,15 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
     edges = dict.fromkeys(e for n in inside for e in n.edges if e is not None)
     outer = [e for e in edges if e[0].id < start]  # the arguments, and what fn closes over
 
-    def rule(g):
+    def rule(g, kept):
         begin = new_id()
         with enable_grad():
             again = fn(*map(_rewound, kept))
-        return tuple(sweep([((again.node, again.index), g)], outer, is_grad_enabled(), begin))
+        seeds = [((again.node, again.index), g)]
+        return tuple(sweep(seeds, outer, is_grad_enabled(), begin, free=begin))
 
     node = Node(new_id(), _Recompute(rule, len(outer)), tuple(outer))
+    node.saved = {"kept": kept}
     node.outputs = ((trial.shape, trial.dtype),)
     node.guards = [("checkpoint", a.version, a.version[0]) for a in args if isinstance(a, Tensor)]
     node.guards += [guard for n in inside for guard in n.guards]  # for what fn closes over
@@ -56,4 +58,5 @@ class _Recompute:
     sequence, name = False, "checkpoint"
 
     def __init__(self, rule, n):
-        self.rules = [(tuple(range(n)), rule, ("g",), True)]
+        self.rules = [(tuple(range(n)), rule, ("g", "kept"), True)]
+        self.due = {}

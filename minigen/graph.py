@@ -7,8 +7,12 @@ it.
 
 import itertools
 import threading
+from collections.abc import Callable
 from contextlib import ContextDecorator
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Node:
@@ -38,6 +42,7 @@ def reachable(roots, oldest=-1, after=-2):
 
 class _Mode(threading.local):
     recording = True
+    tape: Any = None  # what `capture` records at present
 
 
 mode = _Mode()
@@ -75,3 +80,28 @@ def enable_grad() -> set_grad_enabled:
 def is_grad_enabled() -> bool:
     """Whether calls are being recorded."""
     return mode.recording
+
+
+def recorded(function: F) -> F:
+    """Decorator of what draws or writes: `capture` notes its calls as a whole, to repeat them."""
+
+    @wraps(function)
+    def run(*args, **static):
+        tape = mode.tape
+        if tape is None:
+            return function(*args, **static)
+        tape.check()
+        mode.tape = None
+        try:
+            out = function(*args, **static)
+        finally:
+            mode.tape = tape
+        return tape.call(function, args, static, out)
+
+    return run  # type: ignore[return-value]
+
+
+def refuse_capture(what: str) -> None:
+    """Raise RuntimeError if a step is being captured: it cannot be replayed with what it does."""
+    if mode.tape is not None:
+        raise RuntimeError(f"capture: the step {what}, which a replay would not repeat")

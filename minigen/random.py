@@ -14,6 +14,7 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen import backend
+from minigen.graph import recorded
 from minigen.tensor import Tensor
 
 _WORD = 1 << 64
@@ -33,6 +34,7 @@ class Generator:
         self.counter = 0
         self.device = device
 
+    @recorded
     def normal(
         self, shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0,
         dtype: Any = np.float32,
@@ -45,6 +47,7 @@ class Generator:
             values += mean
         return Tensor(values)
 
+    @recorded
     def uniform(
         self, shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0,
         dtype: Any = np.float32,
@@ -59,12 +62,14 @@ class Generator:
             np.minimum(values, top, out=values) if high > low else None
         return Tensor(values)
 
+    @recorded
     def bernoulli(self, p: float, shape: int | Sequence[int] = ()) -> Tensor:
         """bool, True with probability p (in steps of 2**-24)."""
         if not 0 <= p <= 1:
             raise ValueError(f"bernoulli: p is {p}, expected a probability in [0, 1]")
         return Tensor(self._floats("uniform", shape, np.float32) < p)
 
+    @recorded
     def integers(
         self, low: int, high: int | None = None, shape: int | Sequence[int] = ()
     ) -> Tensor:  # fmt: skip
@@ -83,6 +88,7 @@ class Generator:
         values = (below + np.uint64(low & _MASK)).view(np.int64)  # wraps to negative numbers
         return Tensor(backend.to_device(values.reshape(shape), self.device))
 
+    @recorded
     def permutation(self, n: int) -> Tensor:
         """The numbers 0..n-1 in random order, int64 (n,): the order of n random 64-bit words."""
         if n < 0:
@@ -90,6 +96,7 @@ class Generator:
         order = np.argsort(self._words(n), kind="stable").astype(np.int64, copy=False)
         return Tensor(backend.to_device(order, self.device))
 
+    @recorded
     def reserve(self, n: int) -> tuple[int, int]:
         """(key, counter) for a kernel that makes n 32-bit numbers of its own; they are used up."""
         return self.seed, self._advance(-(-n // 4))

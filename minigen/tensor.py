@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigen import backend
-from minigen.graph import Node, is_grad_enabled
+from minigen.graph import Node, is_grad_enabled, refuse_capture
 
 
 class Tensor:
@@ -104,16 +104,18 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a read-only NumPy array: a view on the CPU, a copy from a GPU."""
+        refuse_capture("reads values")
         view = backend.to_device(self.data, backend.CPU).view()
         view.flags.writeable = False
         return view
 
     def item(self) -> Any:
         """The one value as a Python number."""
+        refuse_capture("reads values")
         return self.data.item()
 
     def tolist(self) -> Any:
-        return self.data.tolist()
+        return self.numpy().tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype, copy=copy)
@@ -161,14 +163,16 @@ class Tensor:
 
     def _functional(self, write: str, other: Any) -> bool:
         """Whether a write must make a new array, because a graph is being recorded through it."""
-        if not is_grad_enabled():
-            return False
-        if self.node is not None and self.node.op is None:
-            raise RuntimeError(
-                f"{write} in place: this leaf of shape {self.shape} requires a gradient and must"
-                " not be written; use `with mg.no_grad():`"
-            )
-        return self.node is not None or getattr(other, "requires_grad", False)
+        if is_grad_enabled():
+            if self.node is not None and self.node.op is None:
+                raise RuntimeError(
+                    f"{write} in place: this leaf of shape {self.shape} requires a gradient and"
+                    " must not be written; use `with mg.no_grad():`"
+                )
+            if self.node is not None or getattr(other, "requires_grad", False):
+                return True
+        refuse_capture("writes into a Tensor")
+        return False
 
     # Python's protocols ----------------------------------------------------------------------
 
@@ -181,25 +185,25 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self.data == raw(value)).any())
+        return bool((self.numpy() == raw(value)).any())
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self.numpy())
 
     def __float__(self) -> float:
-        return float(self.data.item())
+        return float(self.item())
 
     def __int__(self) -> int:
-        return int(self.data.item())
+        return int(self.item())
 
     def __complex__(self) -> complex:
-        return complex(self.data.item())
+        return complex(self.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.ndim == 0 else super().__format__(spec)
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return self.numpy().__index__()
 
     def __hash__(self) -> int:
         return id(self)

@@ -79,6 +79,66 @@ def test_graph_is_freed_by_reference_counting():
         gc.enable()
 
 
+def test_a_graph_that_was_swept_is_freed_unless_it_is_kept():
+    x = leaf(1.0, 2.0)
+    y = mg.exp(x * x)
+    total = y.sum()
+    first = mg.grad(total, [x])  # a pure function: the graph stays
+    np.testing.assert_array_equal(mg.grad(total, [x])[0].numpy(), first[0].numpy())
+    total.backward(retain_graph=True)
+    total.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 2 * first[0].numpy())
+    for again in (lambda: total.backward(), lambda: mg.grad(y, [x], y)):
+        with pytest.raises(RuntimeError, match="saved was freed"):
+            again()
+    z = mg.exp(x)
+    mg.grad(z, [x], z, retain_graph=False)
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        mg.grad(z, [x], z)
+
+
+def test_value_and_grad_frees_what_its_function_recorded_and_nothing_older():
+    x, kept = leaf(1.0, 2.0), []
+    outer = mg.exp(x)
+
+    def loss():
+        kept.append(mg.exp(outer * x))
+        return kept[-1].sum()
+
+    mg.value_and_grad(loss, [x])()
+    assert mg.grad(outer, [x], outer)[0].shape == (2,)
+    with pytest.raises(RuntimeError, match="what exp saved was freed"):
+        mg.grad(kept[0], [x], kept[0])
+    (g,) = mg.grad(mg.exp(x * x).sum(), [x], create_graph=True, retain_graph=False)
+    mg.grad(g.sum(), [x])  # differentiating again keeps the graph whatever is asked
+
+
+def test_memory_is_given_back_during_the_sweep():
+    x = mg.tensor(np.ones(1000), requires_grad=True)
+    alive, arrays = [], []
+
+    @mg.autograd.op
+    def noted(x):
+        arrays.append(weakref.ref(x))
+        return np.multiply(x, 1)
+
+    def rule(g, x):
+        alive.append(sum(a() is not None for a in arrays))
+        return g * x
+
+    noted.vjp(x=rule)
+    del mg.autograd.REGISTRY["noted"]
+
+    def loss():
+        y = x
+        for _ in range(10):
+            y = noted(y * 2.0)
+        return y.sum()
+
+    mg.value_and_grad(loss, [x])()
+    assert alive == list(range(10, 0, -1))
+
+
 def test_nodes_keep_only_what_the_asked_for_gradients_need():
     x, w = leaf(1.0), mg.tensor([2.0])
     y = x * w

@@ -95,7 +95,7 @@ def _erf_element(x):
     q = q * z + np.float32(-7.37332916720468e-3)
     q = q * z + np.float32(-1.42647390514189e-2)
     y = x * p / q
-    return y if abs(x) < np.float32(3.92) else np.copysign(np.float32(1), x)
+    return np.copysign(np.float32(1), x) if abs(x) >= np.float32(3.92) else y
 
 
 @inline_kernel

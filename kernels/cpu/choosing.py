@@ -11,9 +11,9 @@ from numba import prange
 
 from ..reference import choosing as reference
 from .jit import inline_kernel, parallel_kernel
-from .rows import flat, flat_like
+from .rows import SERIAL, flat, flat_like
 
-LEAST = 4096  # elements
+LEAST = SERIAL  # elements
 
 
 def choose(x, y, condition) -> np.ndarray:

@@ -12,10 +12,10 @@ import functools
 import numpy as np
 from numba import prange
 
-from .jit import kernel, parallel_kernel
+from .jit import inline_kernel, kernel, parallel_kernel
 from .norm import dx_chunk, grad_chunk, moments_chunk, normalise_chunk
 from .reduction import FIRST, chunks, zeros
-from .rows import contiguous_last, lanes, like_rows
+from .rows import SERIAL, contiguous_last, lanes, like_rows
 
 
 def group_norm(x, weight, bias, groups: int, eps: float):
@@ -113,14 +113,25 @@ def _fill_lanes(mean, var, weight, bias, eps, places, lane):
         lane[2, j] = bias[c]
 
 
+@inline_kernel
+def _piece(item, pieces, rows):
+    """The example of an item of work, and its first and last row."""
+    piece = item % pieces
+    return item // pieces, rows * piece // pieces, rows * (piece + 1) // pieces
+
+
 @parallel_kernel
 def _groups(x, weight, bias, eps, places, y, mean, var, pieces, items):
     n, rows, width = x.shape
     means, squares = zeros(items, width), zeros(items, width)
-    for item in prange(items):
-        piece = item % pieces
-        first, last = rows * piece // pieces, rows * (piece + 1) // pieces
-        moments_chunk(x[item // pieces], first, last, means[item], squares[item])
+    if x.size < SERIAL:
+        for item in range(items):
+            e, first, last = _piece(item, pieces, rows)
+            moments_chunk(x[e], first, last, means[item], squares[item])
+    else:
+        for item in prange(items):
+            e, first, last = _piece(item, pieces, rows)
+            moments_chunk(x[e], first, last, means[item], squares[item])
     lane = np.empty((n, 3, width), x.dtype)
     for e in range(n):
         start, stop = e * pieces, (e + 1) * pieces
@@ -129,10 +140,14 @@ def _groups(x, weight, bias, eps, places, y, mean, var, pieces, items):
         )
         _fill_lanes(mean[e], var[e], weight, bias, eps, places, lane[e])
     one = x.dtype.type(1)
-    for item in prange(items):
-        e, piece = item // pieces, item % pieces
-        first, last = rows * piece // pieces, rows * (piece + 1) // pieces
-        normalise_chunk(x[e], first, last, lane[e, 0], lane[e, 1], lane[e, 2], one, y[e])
+    if x.size < SERIAL:
+        for item in range(items):
+            e, first, last = _piece(item, pieces, rows)
+            normalise_chunk(x[e], first, last, lane[e, 0], lane[e, 1], lane[e, 2], one, y[e])
+    else:
+        for item in prange(items):
+            e, first, last = _piece(item, pieces, rows)
+            normalise_chunk(x[e], first, last, lane[e, 0], lane[e, 1], lane[e, 2], one, y[e])
 
 
 @kernel
@@ -163,6 +178,16 @@ def _join_grad(totals, moments, mean, var, weight, eps, places, rows, sums, lane
         lane[3, j] = slant[g] * inverse * inverse * inverse / count
 
 
+@kernel
+def _sum_piece(grad, x, lane, one, first, last, total, moment):
+    grad_chunk(grad, x, lane[0], lane[1], lane[1], one, first, last, total, moment)
+
+
+@kernel
+def _dx_piece(grad, x, lane, one, first, last, dx):
+    dx_chunk(grad, x, lane[0], lane[1], lane[1], one, first, last, lane[2], lane[3], dx)
+
+
 @parallel_kernel
 def _groups_grad(grad, x, mean, var, weight, eps, places, dx, sums, pieces, items):
     n, rows, width = x.shape
@@ -171,26 +196,28 @@ def _groups_grad(grad, x, mean, var, weight, eps, places, dx, sums, pieces, item
     lane = np.zeros((n, 4, width), x.dtype)
     for e in range(n):
         _fill_lanes(mean[e], var[e], weight, weight, eps, places, lane[e])
-    for item in prange(items):
-        e, piece = item // pieces, item % pieces
-        first, last = rows * piece // pieces, rows * (piece + 1) // pieces
-        mid, scale = lane[e, 0], lane[e, 1]
-        grad_chunk(
-            grad[e], x[e], mid, scale, scale, one, first, last, totals[item], moments[item]
-        )
+    if x.size < SERIAL:
+        for item in range(items):
+            e, first, last = _piece(item, pieces, rows)
+            _sum_piece(grad[e], x[e], lane[e], one, first, last, totals[item], moments[item])
+    else:
+        for item in prange(items):
+            e, first, last = _piece(item, pieces, rows)
+            _sum_piece(grad[e], x[e], lane[e], one, first, last, totals[item], moments[item])
     for e in range(n):
         start, stop = e * pieces, (e + 1) * pieces
         _join_grad(
             totals[start:stop], moments[start:stop], mean[e], var[e], weight, eps, places, rows,
             sums, lane[e],
         )  # fmt: skip
-    for item in prange(items):
-        e, piece = item // pieces, item % pieces
-        first, last = rows * piece // pieces, rows * (piece + 1) // pieces
-        mid, scale = lane[e, 0], lane[e, 1]
-        dx_chunk(
-            grad[e], x[e], mid, scale, scale, one, first, last, lane[e, 2], lane[e, 3], dx[e]
-        )
+    if x.size < SERIAL:
+        for item in range(items):
+            e, first, last = _piece(item, pieces, rows)
+            _dx_piece(grad[e], x[e], lane[e], one, first, last, dx[e])
+    else:
+        for item in prange(items):
+            e, first, last = _piece(item, pieces, rows)
+            _dx_piece(grad[e], x[e], lane[e], one, first, last, dx[e])
 
 
 # ------------------------------------------------------------------- vectors that are one group

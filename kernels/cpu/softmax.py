@@ -5,6 +5,8 @@ float64 goes to the reference.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numba import prange
 
@@ -88,12 +90,18 @@ def _softmax(x, out):
             _softmax_row(x[r], out[r])
 
 
+@functools.partial(inline_kernel, fastmath={"contract"})
+def _below(x, top, log):
+    """x - top first: the two may be large, and close."""
+    return (x - top) - log
+
+
 @kernel
 def _log_softmax_row(row, out):
     total, top = _exp_row(row, out)
     log = np.float32(np.log(total))
     for i in range(row.size):
-        out[i] = (row[i] - top) - log
+        out[i] = _below(row[i], top, log)
 
 
 @parallel_kernel

@@ -55,7 +55,7 @@ def winograd_gather(
         transform_weights(weight, weights, t.geometry, t.passes, t.phases, t.taps, t.panels)
         tiles_first(
             x, weights, shift, slope, flat, spoiled, t.geometry, t.passes, t.phases, t.lines,
-            t.panels, t.chunks,
+            t.panels, t.segments, t.chunks,
         )  # fmt: skip
     else:
         data = np.empty(square * geo["data_stride"] + wide, x.dtype)
@@ -65,7 +65,7 @@ def winograd_gather(
             )
             channels_first(
                 data, weight, shift, slope, flat, spoiled, start, stop, which, t.geometry,
-                t.passes, t.phases, t.lines, t.taps, t.panels,
+                t.passes, t.phases, t.lines, t.taps, t.panels, t.segments,
             )  # fmt: skip
     return None if np.isnan(spoiled).any() else y
 

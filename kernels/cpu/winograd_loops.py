@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .jit import inline_kernel, parallel_kernel
+from .jit import inline_kernel, kernel, parallel_kernel
 from .tile import MAX_ROWS, VECTOR_BYTES, transpose_tile
 from .winograd_plan import GEOMETRY, PASS, PHASE
 from .winograd_tile import (
@@ -35,7 +35,7 @@ from .winograd_tile import (
     STRIDE_TAP, STRIDE_C, LANES, SHIFT, OUT_SHIFT,
 ) = range(len(GEOMETRY))  # fmt: skip
 COUNT, FIRST, DOWN, ACROSS, OUT_ROWS, OUT_COLUMNS, FIRST_TILE = range(len(PASS))
-IN_ROWS, IN_COLUMNS, TAP_TABLE, SHORT_DOWN, SHORT_ACROSS = range(len(PHASE))
+IN_ROWS, IN_COLUMNS, TAP_TABLE, SHORT_DOWN, SHORT_ACROSS, PARTIAL = range(len(PHASE))
 
 MOST_POINTS = 6
 BLOCK = 48  # channels whose weights, or their gradients, are transformed at once
@@ -45,43 +45,56 @@ PLACE = BLOCK + 1  # and a block of taps for this many: taps fall on different c
 
 
 @parallel_kernel
-def tiles_first(x, weights, bias, slope, y, spoiled, geo, passes, phases, lines, panels, chunks):
+def tiles_first(
+    x, weights, bias, slope, y, spoiled, geo, passes, phases, lines, panels, segments, chunks
+):
     """y by chunks of tiles, shared out to the threads; `weights` is transformed, of all passes."""
+    for worker in prange(geo[WORKERS]):
+        _tiles(
+            worker, x, weights, bias, slope, y, spoiled, geo, passes, phases, lines, panels,
+            segments, chunks,
+        )  # fmt: skip
+
+
+@kernel
+def _tiles(
+    worker, x, weights, bias, slope, y, spoiled, geo, passes, phases, lines, panels, segments,
+    chunks,
+):  # fmt: skip
+    """One thread's share of `tiles_first`."""
     workers, size, lanes = geo[WORKERS], x.itemsize, VECTOR_BYTES // x.itemsize
     square = geo[POINTS] * geo[POINTS]
-    for worker in prange(workers):
-        data = np.empty(square * geo[DATA_STRIDE] + lanes, x.dtype)
-        sums = np.empty(square * geo[SUMS_STRIDE] + lanes, x.dtype)
-        zeros, dump = np.zeros(geo[PHASE_ROW], x.dtype), np.empty(geo[COLUMNS], x.dtype)
-        table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
-        segments = np.arange(len(phases)) * geo[PHASE_ROW]
-        begin, end = worker * len(chunks) // workers, (worker + 1) * len(chunks) // workers
-        for chunk in range(begin, end):
-            which, t0, t1 = chunks[chunk, 0], chunks[chunk, 1], chunks[chunk, 2]
-            v, s = _aligned(data), _aligned(sums)
-            for t in range(t0, t1):
-                _data(x, zeros, table, v + (t - t0) * geo[ROW] * size, which, t,
-                      geo, passes, phases, lines)  # fmt: skip
-            count = passes[which, COUNT]
-            for point in range(square):
-                first, active = _active(point, which, geo, passes, phases)
-                for panel in range(len(panels)):
-                    column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
-                    wide, depth = vectors * lanes, geo[CHANNELS]
-                    b = _aligned(weights) + _held(which, panel, geo, passes, panels) * size
-                    b += (point * (count * depth * wide + lanes) + first * depth * wide) * size
-                    _products(
-                        x, vectors, rows, t1 - t0,
-                        v + (point * geo[DATA_STRIDE] + first * geo[PHASE_ROW]) * size, geo[ROW],
-                        segments, active, depth, b,
-                        s + (point * geo[SUMS_STRIDE] + column) * size, geo[COLUMNS], 1,
-                    )  # fmt: skip
-            for t in range(t0, t1):
-                _output(
-                    y, dump, table, s + (t - t0) * geo[COLUMNS] * size, geo[SUMS_STRIDE],
-                    0, geo[COLUMNS] // lanes, bias, slope, spoiled.ctypes.data
-                    + worker * lanes * size, which, t, geo, passes, lines,
+    data = np.empty(square * geo[DATA_STRIDE] + lanes, x.dtype)
+    sums = np.empty(square * geo[SUMS_STRIDE] + lanes, x.dtype)
+    zeros, dump = np.zeros(geo[PHASE_ROW], x.dtype), np.empty(geo[COLUMNS], x.dtype)
+    table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
+    begin, end = worker * len(chunks) // workers, (worker + 1) * len(chunks) // workers
+    for chunk in range(begin, end):
+        which, t0, t1 = chunks[chunk, 0], chunks[chunk, 1], chunks[chunk, 2]
+        v, s = _aligned(data), _aligned(sums)
+        for t in range(t0, t1):
+            _data(x, zeros, table, v + (t - t0) * geo[ROW] * size, which, t,
+                  geo, passes, phases, lines)  # fmt: skip
+        count = passes[which, COUNT]
+        for point in range(square):
+            first, active = _active(point, which, geo, passes, phases)
+            for panel in range(len(panels)):
+                column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
+                wide, depth = vectors * lanes, geo[CHANNELS]
+                b = _aligned(weights) + _held(which, panel, geo, passes, panels) * size
+                b += (point * (count * depth * wide + lanes) + first * depth * wide) * size
+                _products(
+                    x, vectors, rows, t1 - t0,
+                    v + (point * geo[DATA_STRIDE] + first * geo[PHASE_ROW]) * size, geo[ROW],
+                    segments, active, depth, b,
+                    s + (point * geo[SUMS_STRIDE] + column) * size, geo[COLUMNS], 1,
                 )  # fmt: skip
+        for t in range(t0, t1):
+            _output(
+                y, dump, table, s + (t - t0) * geo[COLUMNS] * size, geo[SUMS_STRIDE],
+                0, geo[COLUMNS] // lanes, bias, slope, spoiled.ctypes.data
+                + worker * lanes * size, which, t, geo, passes, lines,
+            )  # fmt: skip
 
 
 @parallel_kernel
@@ -139,53 +152,64 @@ def transform_grad(grad, sums, start, stop, which, geo, passes, lines):
 @parallel_kernel
 def channels_first(
     data, weight, bias, slope, y, spoiled, start, stop, which, geo, passes, phases, lines, taps,
-    panels,
+    panels, segments,
 ):  # fmt: skip
     """y of tiles start..stop by panels of output channels, shared out to the threads.
 
     Each thread transforms the weights of its panels as it comes to them.
     """
+    for worker in prange(geo[WORKERS]):
+        _channels(
+            worker, data, weight, bias, slope, y, spoiled, start, stop, which, geo, passes, phases,
+            lines, taps, panels, segments,
+        )  # fmt: skip
+
+
+@kernel
+def _channels(
+    worker, data, weight, bias, slope, y, spoiled, start, stop, which, geo, passes, phases, lines,
+    taps, panels, segments,
+):  # fmt: skip
+    """One thread's share of `channels_first`."""
     workers, size, lanes = geo[WORKERS], data.itemsize, VECTOR_BYTES // data.itemsize
     square, channels = geo[POINTS] * geo[POINTS], geo[CHANNELS]
     count = passes[which, COUNT]
     rows_held = stop - start + MAX_ROWS
-    for worker in prange(workers):
-        temp = np.empty(25 * PLACE * lanes + lanes, data.dtype)
-        made = np.empty(square * (count * geo[DEPTH] * geo[WIDE] + lanes) + lanes, data.dtype)
-        stride = rows_held * geo[WIDE] + lanes
-        sums = np.empty(square * stride + lanes, data.dtype)
-        dump = np.empty(geo[COLUMNS], data.dtype)
-        table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
-        segments = np.arange(len(phases)) * geo[PHASE_ROW]
-        for panel in range(
-            worker * len(panels) // workers, (worker + 1) * len(panels) // workers
-        ):
-            column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
-            wide = vectors * lanes
-            v, u, s = _aligned(data), _aligned(made), _aligned(sums)
-            for c0 in range(0, channels, geo[DEPTH]):
-                c1 = min(c0 + geo[DEPTH], channels)
-                depth = c1 - c0
-                for c in range(c0, c1, BLOCK):
-                    _filters(
-                        weight, temp, u + (c - c0) * wide * size, which, column, vectors, c,
-                        min(c + BLOCK, c1), depth, geo, passes, phases, taps,
-                    )  # fmt: skip
-                for point in range(square):
-                    first, active = _active(point, which, geo, passes, phases)
-                    place = point * geo[DATA_STRIDE] + first * geo[PHASE_ROW] + c0
-                    _products(
-                        data, vectors, rows, stop - start, v + place * size, geo[ROW],
-                        segments, active, depth,
-                        u + (point * (count * depth * wide + lanes) + first * depth * wide) * size,
-                        s + point * stride * size, wide, np.int64(c0 == 0),
-                    )  # fmt: skip
-            for t in range(start, stop):
-                _output(
-                    y, dump, table, s + (t - start) * wide * size, stride, column, vectors, bias,
-                    slope, spoiled.ctypes.data + worker * lanes * size, which, t, geo, passes,
-                    lines,
+    temp = np.empty(25 * PLACE * lanes + lanes, data.dtype)
+    made = np.empty(square * (count * geo[DEPTH] * geo[WIDE] + lanes) + lanes, data.dtype)
+    stride = rows_held * geo[WIDE] + lanes
+    sums = np.empty(square * stride + lanes, data.dtype)
+    dump = np.empty(geo[COLUMNS], data.dtype)
+    table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
+    for panel in range(
+        worker * len(panels) // workers, (worker + 1) * len(panels) // workers
+    ):
+        column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
+        wide = vectors * lanes
+        v, u, s = _aligned(data), _aligned(made), _aligned(sums)
+        for c0 in range(0, channels, geo[DEPTH]):
+            c1 = min(c0 + geo[DEPTH], channels)
+            depth = c1 - c0
+            for c in range(c0, c1, BLOCK):
+                _filters(
+                    weight, temp, u + (c - c0) * wide * size, which, column, vectors, c,
+                    min(c + BLOCK, c1), depth, geo, passes, phases, taps,
                 )  # fmt: skip
+            for point in range(square):
+                first, active = _active(point, which, geo, passes, phases)
+                place = point * geo[DATA_STRIDE] + first * geo[PHASE_ROW] + c0
+                _products(
+                    data, vectors, rows, stop - start, v + place * size, geo[ROW],
+                    segments, active, depth,
+                    u + (point * (count * depth * wide + lanes) + first * depth * wide) * size,
+                    s + point * stride * size, wide, np.int64(c0 == 0),
+                )  # fmt: skip
+        for t in range(start, stop):
+            _output(
+                y, dump, table, s + (t - start) * wide * size, stride, column, vectors, bias,
+                slope, spoiled.ctypes.data + worker * lanes * size, which, t, geo, passes,
+                lines,
+            )  # fmt: skip
 
 
 @parallel_kernel
@@ -195,48 +219,56 @@ def moments(data, sums, gradients, kept, result, first, last, geo, phases, taps,
     The tiles may come in several chunks, which `kept` tells: 0 one only, 1 the first, 3 another,
     2 the last.
     """
+    for worker in prange(geo[WORKERS]):
+        _moments(
+            worker, data, sums, gradients, kept, result, last - first, geo, phases, taps, panels
+        )
+
+
+@kernel
+def _moments(worker, data, sums, gradients, kept, result, tiles, geo, phases, taps, panels):
+    """One thread's share of `moments`."""
     workers, size, lanes = geo[WORKERS], data.itemsize, VECTOR_BYTES // data.itemsize
-    square, channels, tiles = geo[POINTS] * geo[POINTS], geo[CHANNELS], last - first
+    square, channels = geo[POINTS] * geo[POINTS], geo[CHANNELS]
     strips = (channels + BLOCK - 1) // BLOCK
     items = len(phases) * strips * len(panels)
     slot = square * (HELD * geo[WIDE] + lanes)
     begins, ends = kept <= 1, kept % 2 == 0
-    for worker in prange(workers):
-        temp = np.empty(25 * PLACE * lanes + lanes, data.dtype)
-        table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
-        for item in range(worker * items // workers, (worker + 1) * items // workers):
-            panel, strip = item % len(panels), item // len(panels) % strips
-            phase = item // len(panels) // strips
-            column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
-            wide, c0 = vectors * lanes, strip * BLOCK
-            c1 = min(c0 + BLOCK, channels)
-            du = _aligned(gradients) + (worker if kept == 0 else item) * slot * size
-            for point in range(square):
-                if _short(point, phase, geo, phases):
-                    continue
-                a = point * geo[DATA_STRIDE] + phase * geo[PHASE_ROW] + c0
-                b = point * geo[SUMS_STRIDE] + column
-                for t in range(0, tiles, NEAR):
-                    for c in range(0, c1 - c0, rows):
-                        moment_tile(
-                            data.dtype.type(0), vectors,
-                            _aligned(data) + (a + t * geo[ROW] + c) * size, geo[ROW],
-                            min(NEAR, tiles - t), _aligned(sums) + (b + t * geo[COLUMNS]) * size,
-                            geo[COLUMNS], du + (point * (HELD * wide + lanes) + c * wide) * size,
-                            wide, np.int64(begins and t == 0),
-                        )  # fmt: skip
-            if not ends:
+    temp = np.empty(25 * PLACE * lanes + lanes, data.dtype)
+    table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
+    for item in range(worker * items // workers, (worker + 1) * items // workers):
+        panel, strip = item % len(panels), item // len(panels) % strips
+        phase = item // len(panels) // strips
+        column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
+        wide, c0 = vectors * lanes, strip * BLOCK
+        c1 = min(c0 + BLOCK, channels)
+        du = _aligned(gradients) + (worker if kept == 0 else item) * slot * size
+        for point in range(square):
+            if _short(point, phase, geo, phases):
                 continue
-            # back to taps, and from (tap, channel, column) to (column, tap, channel)
-            base = _aligned(temp)
-            for v in range(vectors):
-                for point in range(square):
-                    table[point] = du + (point * (HELD * wide + lanes) + v * lanes) * size
-                filter_grad_tile(
-                    data.dtype.type(0), geo[TAPS], table.ctypes.data, c1 - c0, wide, lanes, 0,
-                    base, lanes, PLACE * lanes,
-                )  # fmt: skip
-                _put_taps(temp, result, phase, column + v * lanes, c0, c1, geo, phases, taps)
+            a = point * geo[DATA_STRIDE] + phase * geo[PHASE_ROW] + c0
+            b = point * geo[SUMS_STRIDE] + column
+            for t in range(0, tiles, NEAR):
+                for c in range(0, c1 - c0, rows):
+                    moment_tile(
+                        data.dtype.type(0), vectors,
+                        _aligned(data) + (a + t * geo[ROW] + c) * size, geo[ROW],
+                        min(NEAR, tiles - t), _aligned(sums) + (b + t * geo[COLUMNS]) * size,
+                        geo[COLUMNS], du + (point * (HELD * wide + lanes) + c * wide) * size,
+                        wide, np.int64(begins and t == 0),
+                    )  # fmt: skip
+        if not ends:
+            continue
+        # back to taps, and from (tap, channel, column) to (column, tap, channel)
+        base = _aligned(temp)
+        for v in range(vectors):
+            for point in range(square):
+                table[point] = du + (point * (HELD * wide + lanes) + v * lanes) * size
+            filter_grad_tile(
+                data.dtype.type(0), geo[TAPS], table.ctypes.data, c1 - c0, wide, lanes, 0,
+                base, lanes, PLACE * lanes,
+            )  # fmt: skip
+            _put_taps(temp, result, phase, column + v * lanes, c0, c1, geo, phases, taps)
 
 
 @inline_kernel
@@ -264,7 +296,7 @@ def _put_taps(temp, result, phase, o0, c0, c1, geo, phases, taps):
                     result[target + o * row + i] = temp[skip + source + i * lanes + o]
 
 
-@inline_kernel
+@kernel
 def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes, phases, taps):
     """u = transformed weights of channels c0..c1 (of `depth` held) and a panel's columns."""
     lanes, size, taken = VECTOR_BYTES // weight.itemsize, weight.itemsize, geo[TAPS] * geo[TAPS]
@@ -274,7 +306,7 @@ def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes
     for f in range(passes[which, COUNT]):
         phase = passes[which, FIRST] + f
         tap_table = phases[phase, TAP_TABLE]
-        partial = taps[tap_table : tap_table + taken].min() < 0
+        partial = phases[phase, PARTIAL] == 1
         for place in range(taken):  # ask for the next block's weights
             source = taps[tap_table + place] * stride_tap + column * stride_n + c1 * stride_c
             source = weight.ctypes.data + source * size
@@ -304,7 +336,8 @@ def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes
                 tap = taps[tap_table + place]
                 to = skip + place * PLACE * lanes
                 if tap < 0 or outputs < lanes:
-                    temp[to : to + (c1 - c0) * lanes] = 0
+                    for i in range(to, to + (c1 - c0) * lanes):
+                        temp[i] = 0
                 if tap < 0:
                     continue
                 source = o0 * stride_n + tap * stride_tap + c0 * stride_c

@@ -33,7 +33,7 @@ GEOMETRY = (
     "workers", "depth", "stride_n", "stride_tap", "stride_c", "lanes", "shift", "out_shift",
 )  # fmt: skip
 PASS = ("phases", "first_phase", "down", "across", "rows", "columns", "first_tile")
-PHASE = ("rows", "columns", "taps", "short_down", "short_across")
+PHASE = ("rows", "columns", "taps", "short_down", "short_across", "partial")
 
 
 class Tiling(NamedTuple):
@@ -45,6 +45,7 @@ class Tiling(NamedTuple):
     lines: np.ndarray  # rows or columns of each tile's pixels, -1 outside the image
     taps: np.ndarray  # which tap of the kernel stands at each place of a phase's r x r, -1 none
     panels: np.ndarray
+    segments: np.ndarray  # where each phase of a pass begins in a tile's transformed input
     chunks: np.ndarray  # (pass, first tile, end) of the pieces worked on at once
     many: bool  # whether threads share tiles (True) or output channels (False)
 
@@ -85,7 +86,8 @@ def tiling(p: Problem, lanes: int, itemsize: int, threads: int, gradient: bool) 
                 _lines(line, n, m, size, lines)
                 for line, size in zip(pair, p.size, strict=True)
             ]
-            phases.append((*places, len(taps), *(int(len(line.taps) < r) for line in pair)))
+            short = [int(len(line.taps) < r) for line in pair]
+            phases.append((*places, len(taps), *short, max(short)))
             for i in _padded(pair[0].taps, r):
                 for j in _padded(pair[1].taps, r):
                     taps.append(-1 if i < 0 or j < 0 else i * p.kernel_size[1] + j)
@@ -128,7 +130,7 @@ def tiling(p: Problem, lanes: int, itemsize: int, threads: int, gradient: bool) 
     )  # fmt: skip
     return Tiling(
         _table(geometry), _table(passes), _table(phases), _table(lines), _table(taps), panels,
-        _table(chunks), many,
+        np.arange(most) * phase_row, _table(chunks), many,
     )  # fmt: skip
 
 

@@ -84,7 +84,8 @@ class GAN(nn.Model):
         self.discriminator_optimizer.step(grads)
 
         g_loss = GENERATOR_LOSSES[self.options.generator_loss](self.discriminator(fake))
-        self.generator_optimizer.step(mg.grad(g_loss, self.generator.parameters()))
+        grads = mg.grad(g_loss, self.generator.parameters(), retain_graph=False)
+        self.generator_optimizer.step(grads)
         if self.ema is not None:
             self.ema.update()
         return {"discriminator": d_loss, "generator": g_loss.detach()}

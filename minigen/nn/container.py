@@ -3,7 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
+from minigen.nn.activation import LeakyReLU, ReLU
+from minigen.nn.conv import Conv2d, ConvTranspose2d
+from minigen.nn.linear import Linear
 from minigen.nn.module import Module
+from minigen.nn.norm import BatchNorm1d, BatchNorm2d
 from minigen.tensor import Tensor
 
 
@@ -49,14 +53,24 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """Modules applied one after the other; indexable, iterable, a slice is a Sequential."""
+    """Modules applied one after the other; indexable, iterable, a slice is a Sequential.
+
+    A layer of FUSED and the ReLU or LeakyReLU after it run as one kernel, with the same result.
+    """
 
     def __init__(self, *modules: Module):
         super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
-        for layer in self._layers:
-            x = layer(x)
+        layers = iter([*self._layers, None])
+        layer = next(layers)
+        while layer is not None:
+            after = next(layers)
+            slope = _slope(after) if type(layer) in FUSED else None
+            if slope is None or getattr(layer, "negative_slope", None) is not None:
+                x, layer = layer(x), after
+            else:
+                x, layer = layer(x, slope), next(layers)
         return x
 
     def __getitem__(self, index):
@@ -128,6 +142,16 @@ class Reshape(Module):
 
     def extra_repr(self) -> str:
         return ", ".join(map(str, self.shape))
+
+
+FUSED = (Conv2d, ConvTranspose2d, Linear, BatchNorm1d, BatchNorm2d)
+
+
+def _slope(layer):
+    """The slope of a rectifier for the layer before it to apply; None for what must run alone."""
+    if type(layer) is ReLU:
+        return 0.0
+    return layer.negative_slope if type(layer) is LeakyReLU and layer.negative_slope >= 0 else None
 
 
 def _check_module(name, index, layer):

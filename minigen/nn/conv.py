@@ -16,6 +16,7 @@ class Conv2d(Module):
     """(N, in, H, W) -> (N, out, H', W'); weight (out, in/groups, kh, kw), channels-last in memory.
 
     `padding` may be "same" or "valid"; `padding_mode` one of zeros, reflect, replicate, circular.
+    `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a leaky relu, None nothing.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Conv2d(Module):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
+        negative_slope: float | None = None,
         rng: Generator,
     ):
         _check_groups("Conv2d", in_channels, out_channels, groups)
@@ -42,18 +44,20 @@ class Conv2d(Module):
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
         self.padding: Any = padding if isinstance(padding, str) else _pair(padding)
         self.dilation, self.groups, self.padding_mode = _pair(dilation), groups, padding_mode
+        self.negative_slope = negative_slope
         self.weight = init.parameter((out_channels, in_channels // groups, *self.kernel_size))
         self.bias = init.parameter((out_channels,)) if bias else None
         init.default_(self.weight, self.bias, rng=rng)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, negative_slope: float | None = None) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
             (h, w), padding = padding, 0
             x = _pad(x, w, w, h, h, _PADDING[self.padding_mode])
         return ops.conv2d(
-            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
-        )
+            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
+            negative_slope=self.negative_slope if negative_slope is None else negative_slope,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return _convolution_repr(self)
@@ -62,7 +66,8 @@ class Conv2d(Module):
 class ConvTranspose2d(Module):
     """(N, in, H, W) -> (N, out, H', W'); weight (in, out/groups, kh, kw), channels-last in memory.
 
-    H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1.
+    H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. `negative_slope` fuses
+    the activation that follows, as in Conv2d.
     """
 
     def __init__(
@@ -77,21 +82,23 @@ class ConvTranspose2d(Module):
         bias: bool = True,
         dilation: int | Pair = 1,
         *,
+        negative_slope: float | None = None,
         rng: Generator,
     ):
         _check_groups("ConvTranspose2d", in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = map(_pair, (kernel_size, stride, padding))
         self.output_padding, self.dilation = _pair(output_padding), _pair(dilation)
-        self.groups = groups
+        self.groups, self.negative_slope = groups, negative_slope
         self.weight = init.parameter((in_channels, out_channels // groups, *self.kernel_size))
         self.bias = init.parameter((out_channels,)) if bias else None
         init.default_(self.weight, self.bias, rng=rng)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, negative_slope: float | None = None) -> Tensor:
         return ops.conv_transpose2d(
             x, self.weight, self.bias,
             self.stride, self.padding, self.output_padding, self.groups, self.dilation,
+            negative_slope=self.negative_slope if negative_slope is None else negative_slope,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
@@ -250,7 +257,7 @@ def _convolution_repr(layer):
     parts = [f"{layer.in_channels}, {layer.out_channels}, {layer.kernel_size}"]
     plain = {
         "stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1),
-        "groups": 1, "padding_mode": "zeros",
+        "groups": 1, "padding_mode": "zeros", "negative_slope": None,
     }  # fmt: skip
     parts += [f"{k}={getattr(layer, k)!r}" for k, v in plain.items() if getattr(layer, k, v) != v]
     return ", ".join(parts + ([] if layer.bias is not None else ["bias=False"]))

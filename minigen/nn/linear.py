@@ -10,20 +10,29 @@ from minigen.tensor import Tensor
 
 
 class Linear(Module):
-    """x (..., in_features) @ weight (out_features, in_features).T + bias."""
+    """x (..., in_features) @ weight (out_features, in_features).T + bias.
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Generator):
+    `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a leaky relu, None nothing.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True,
+        *, negative_slope: float | None = None, rng: Generator,
+    ):  # fmt: skip
         self.in_features, self.out_features = in_features, out_features
+        self.negative_slope = negative_slope
         self.weight = init.parameter((out_features, in_features))
         self.bias = init.parameter((out_features,)) if bias else None
         init.default_(self.weight, self.bias, rng=rng)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, negative_slope: float | None = None) -> Tensor:
+        slope = self.negative_slope if negative_slope is None else negative_slope
+        return ops.linear(x, self.weight, self.bias, negative_slope=slope)
 
     def extra_repr(self) -> str:
         bias = ", bias=False" if self.bias is None else ""
-        return f"{self.in_features}, {self.out_features}{bias}"
+        slope = "" if self.negative_slope is None else f", negative_slope={self.negative_slope}"
+        return f"{self.in_features}, {self.out_features}{bias}{slope}"
 
 
 class Embedding(Module):

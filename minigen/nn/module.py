@@ -7,6 +7,7 @@ other object with `state_dict` and `load_state_dict` (an optimiser, an EMA, a Ge
 `super().__init__()` to forget, and no numerical work here.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ class Module:
 
     def parameters(self) -> list[Tensor]:
         """The leaves that require a gradient, in the order of the attributes, shared ones once."""
-        return [value for _, value in self.named_parameters()]
+        return [v for _, v in self._walk(None) if isinstance(v, Tensor) and v.node is not None]
 
     def named_parameters(self) -> list[tuple[str, Tensor]]:
         """(dotted name, Tensor) of each parameter; a shared one under its first name."""
@@ -64,9 +65,9 @@ class Module:
         """The attributes to walk; containers override it to leave their own name out."""
         return vars(self).items()
 
-    def _walk(self) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
-        _collect(self._members(), "", found, {id(self)})
+    def _walk(self, prefix: str | None = "") -> list[tuple[Any, Any]]:
+        found: list[tuple[Any, Any]] = []
+        _collect(self._members(), prefix, found, {id(self)})
         return found
 
     # saving and loading ----------------------------------------------------------------------
@@ -208,41 +209,43 @@ class Module:
         return f"{name}({extra}{body}\n)"
 
 
-# Most of what a module holds; skipped without a closer look.
-_PLAIN = {bool, int, float, str, type(None), np.ndarray, np.dtype, type}
-
-
 def _collect(members, prefix, found, seen, deep=True):
-    """Append (name, object) of each Tensor, Module and stateful object under `members`, once."""
+    """Append (name, object) of each Tensor, Module and stateful object under `members`, once.
+
+    With prefix None the names are None: training asks for parameters at every step.
+    """
     for name, value in members:
-        kind = type(value)
-        if kind in _PLAIN:
+        kind = _kind(type(value))
+        if kind == "plain":
             continue
-        if kind is tuple or kind is list:
-            if not _PLAIN.issuperset(map(type, value)):
-                _collect(enumerate(value), f"{prefix}{name}.", found, seen, deep)
-        elif isinstance(value, dict):
-            _collect(value.items(), f"{prefix}{name}.", found, seen, deep)
-        elif isinstance(value, (list, tuple)):
-            _collect(enumerate(value), f"{prefix}{name}.", found, seen, deep)
-        elif isinstance(value, Tensor):
-            node = value.node
-            if (node is None or node.op is None) and id(value) not in seen:
-                seen.add(id(value))  # a kept result of ops is neither parameter nor buffer
-                found.append((f"{prefix}{name}", value))
-        elif isinstance(value, Module):
-            if id(value) not in seen:
-                seen.add(id(value))
-                found.append((f"{prefix}{name}", value))
-                if deep:
-                    _collect(value._members(), f"{prefix}{name}.", found, seen)
-        elif (
-            hasattr(kind, "state_dict")
-            and hasattr(kind, "load_state_dict")
-            and id(value) not in seen
-        ):
-            seen.add(id(value))
-            found.append((f"{prefix}{name}", value))
+        name = None if prefix is None else f"{prefix}{name}"
+        if kind == "sequence" or kind == "dict":
+            inner = enumerate(value) if kind == "sequence" else value.items()
+            _collect(inner, name if name is None else name + ".", found, seen, deep)
+            continue
+        if id(value) in seen:
+            continue
+        if kind == "tensor" and value.node is not None and value.node.op is not None:
+            continue  # a kept result of ops is neither parameter nor buffer
+        seen.add(id(value))
+        found.append((name, value))
+        if kind == "module" and deep:
+            _collect(value._members(), name if name is None else name + ".", found, seen)
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(type_: type) -> str:
+    """What `_collect` does with objects of this type."""
+    for kind, classes in _KINDS.items():
+        if issubclass(type_, classes):
+            return kind
+    stateful = hasattr(type_, "state_dict") and hasattr(type_, "load_state_dict")
+    return "stateful" if stateful and type_ is not type else "plain"
+
+
+_KINDS: dict[str, Any] = {
+    "dict": dict, "sequence": (list, tuple), "tensor": Tensor, "module": Module,
+}  # fmt: skip
 
 
 def _own(module: Module) -> Iterator[tuple[str, Tensor]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigen import ops
+from minigen.graph import recorded
 from minigen.nn import init
 from minigen.nn.module import Module
 from minigen.tensor import Tensor
@@ -40,14 +41,13 @@ class BatchNorm1d(Module):
             self.running_var = Tensor(np.ones(num_features, np.float32))
             self.num_batches_tracked = Tensor(np.zeros((), np.int64))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, negative_slope: float | None = None) -> Tensor:
         if x.ndim not in self.dimensions:
             name, expected = type(self).__name__, " or ".join(map(str, self.dimensions))
             raise ValueError(f"{name}: input has shape {x.shape}, expected {expected} axes")
         momentum, count = self.momentum, self.num_batches_tracked
         if self.training and count is not None:
-            count.data[...] += 1
-            count.version[0] += 1
+            _increment(count)
             if momentum is None:
                 momentum = 1 / count.item()
         return ops.batch_norm(
@@ -55,7 +55,7 @@ class BatchNorm1d(Module):
             self.training or self.running_mean is None,
             0.0 if momentum is None else momentum,
             self.eps,
-            negative_slope=self.negative_slope,
+            negative_slope=self.negative_slope if negative_slope is None else negative_slope,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
@@ -153,3 +153,9 @@ class PixelNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.pixel_norm(x, self.eps)
+
+
+@recorded
+def _increment(count: Tensor) -> None:
+    count.data[...] += 1
+    count.version[0] += 1

@@ -26,6 +26,7 @@ from minigen.ops.activation import (
     softmax,
     softplus,
 )
+from minigen.ops.batchnorm import batch_norm
 from minigen.ops.choosing import (
     around,
     bitwise_and,
@@ -167,7 +168,6 @@ from minigen.ops.loss import (
     smooth_l1_loss,
 )
 from minigen.ops.norm import (
-    batch_norm,
     group_norm,
     instance_norm,
     layer_norm,

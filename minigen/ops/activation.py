@@ -8,9 +8,10 @@ import numpy as np
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, distinct, normal, uniform
-from minigen.ops.choosing import minimum, where
-from minigen.ops.elementwise import exp, tanh
+from minigen.ops.choosing import band, minimum, where
+from minigen.ops.elementwise import exp, square, tanh
 from minigen.ops.reduction import sum
+from minigen.ops.shape import reshape
 from minigen.ops.special import erf
 from minigen.tensor import Tensor
 
@@ -50,11 +51,42 @@ def leaky_relu_grad(grad, x, negative_slope):
     return kernels.leaky_relu_grad(grad, x, negative_slope)
 
 
+@op(linear=("grad",), cases=[case(normal(2, 3, 2), distinct(2, 3, 2), 0.2)])
+def leaky_relu_grad_sum(grad, x, negative_slope):
+    """leaky_relu_grad, and its sum over every axis but 1: what an activated layer's VJPs share."""
+    return kernels.leaky_relu_grad_sum(grad, x, negative_slope)
+
+
 leaky_relu.vjp(input=lambda g, input, negative_slope: leaky_relu_grad(g, input, negative_slope))
 leaky_relu_grad.vjp(
     grad=lambda g, x, negative_slope: leaky_relu_grad(g, x, negative_slope),
     x=lambda: None,  # zero
 )
+leaky_relu_grad_sum.vjp(
+    grad=lambda g, x, negative_slope: leaky_relu_grad(
+        g[0] + reshape(g[1], (-1,) + (1,) * (x.ndim - 2)), x, negative_slope
+    ),
+    x=lambda: None,
+)
+
+
+def before_activation(g, out, slope, with_sum):
+    """The gradient before the leaky relu that made `out` (slope >= 0), and its sum by channel.
+
+    The sum, over every axis but 1, is None unless asked for.
+    """
+    if with_sum:
+        return leaky_relu_grad_sum(g, out, slope)
+    return leaky_relu_grad(g, out, slope), None
+
+
+def epilogue_slope(where, negative_slope):
+    """The slope for a kernel that activates its own result; None is 1, no activation."""
+    if negative_slope is None:
+        return 1.0
+    if not negative_slope >= 0:  # the sign of the result must tell that of what was activated
+        raise ValueError(f"{where}: negative_slope is {negative_slope}; expected at least 0")
+    return float(negative_slope)
 
 
 @composed(cases=[case(distinct(2, 3))])
@@ -70,7 +102,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
 
 
 hardtanh.vjp(
-    input=lambda g, input, min_val, max_val: where((input <= min_val) | (input >= max_val), 0, g)
+    input=lambda g, input, min_val, max_val: band(g, input, min_val, max_val, False)
 )
 
 
@@ -91,7 +123,16 @@ def sigmoid(input: Any) -> Any:
     return kernels.sigmoid(_floating(input))
 
 
-sigmoid.vjp(input=lambda g, out: g * (out * (1 - out)))
+@op(linear=("grad",), cases=[case(normal(2, 3), normal(2, 3))])
+def sigmoid_grad(grad, y):
+    """sigmoid's gradient by its input, where it gave y."""
+    return kernels.sigmoid_grad(grad, y)
+
+
+sigmoid.vjp(input=lambda g, out: sigmoid_grad(g, out))
+sigmoid_grad.vjp(
+    grad=lambda g, y: sigmoid_grad(g, y), y=lambda g, grad, y: g * grad * (1 - 2 * y)
+)
 
 
 @op(cases=TAILS)
@@ -109,6 +150,8 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     input = _floating(input)
     scaled = input if beta == 1 else beta * input
     y = kernels.softplus(scaled) if beta == 1 else kernels.softplus(scaled) / beta
+    if threshold >= 20 and y.dtype == np.float32:  # there y is input to the last digit
+        return y
     return np.where(scaled > threshold, input, y)
 
 
@@ -126,10 +169,20 @@ softplus.vjp(input=_softplus_slope)
 @op(cases=[case(distinct(2, 3)), case(distinct(2, 3), 0.5)])
 def elu(input: Any, alpha: float = 1.0) -> Any:
     """input where it is positive, alpha * (exp(input) - 1) elsewhere. Clevert et al. 2015."""
-    return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
+    return kernels.elu(_floating(input), alpha)
 
 
-elu.vjp(input=lambda g, input, alpha: where(input <= 0, g * (alpha * exp(minimum(input, 0.0))), g))
+@op(linear=("grad",), cases=[case(normal(2, 3), distinct(2, 3), 0.5)])
+def elu_grad(grad, x, alpha):
+    """grad times elu's derivative at x."""
+    return kernels.elu_grad(grad, x, alpha)
+
+
+elu.vjp(input=lambda g, input, alpha: elu_grad(g, input, alpha))
+elu_grad.vjp_from(
+    ("grad", "x"),
+    lambda grad, x, alpha: where(x <= 0, grad * (alpha * exp(minimum(x, 0.0))), grad),
+)
 
 
 @composed(cases=[case(distinct(2, 3))])
@@ -148,17 +201,55 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """input times the normal distribution function, or nearly ("tanh"). Hendrycks & Gimpel 2016."""
     if approximate == "none":
-        return input * (0.5 + 0.5 * erf(input * math.sqrt(0.5)))
+        return gelu_exact(input)
     if approximate != "tanh":
         raise ValueError(f"gelu: approximate is {approximate!r}; expected 'none' or 'tanh'")
     inner = math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
     return input * (0.5 + 0.5 * tanh(inner))
 
 
-@composed(cases=[case(normal(2, 3))])
-def silu(input: Tensor) -> Tensor:
+@op(cases=[case(normal(2, 3))])
+def gelu_exact(x):
+    """x times the normal distribution function."""
+    return kernels.gelu(_floating(x))
+
+
+@op(linear=("grad",), cases=[case(normal(2, 3), normal(2, 3))])
+def gelu_grad(grad, x):
+    """grad times the derivative of gelu at x."""
+    return kernels.gelu_grad(grad, x)
+
+
+def _gelu_grad(grad, x):
+    """gelu_grad in plain ops."""
+    density = exp(-0.5 * square(x)) * (1 / math.sqrt(2 * math.pi))
+    return grad * (0.5 + 0.5 * erf(x * math.sqrt(0.5)) + x * density)
+
+
+gelu_exact.vjp(x=lambda g, x: gelu_grad(g, x))
+gelu_grad.vjp_from(("grad", "x"), _gelu_grad)
+
+
+@op(cases=[case(normal(2, 3))])
+def silu(input: Any) -> Any:
     """input * sigmoid(input)."""
-    return input * sigmoid(input)
+    return kernels.silu(_floating(input))
+
+
+@op(linear=("grad",), cases=[case(normal(2, 3), normal(2, 3))])
+def silu_grad(grad, x):
+    """grad times the derivative of silu at x."""
+    return kernels.silu_grad(grad, x)
+
+
+def _silu_grad(grad, x):
+    """silu_grad in plain ops."""
+    s = sigmoid(x)
+    return grad * (s * (1 + x * (1 - s)))
+
+
+silu.vjp(input=lambda g, input: silu_grad(g, input))
+silu_grad.vjp_from(("grad", "x"), _silu_grad)
 
 
 @composed(cases=[case(normal(2, 3))])
@@ -185,31 +276,54 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 @op(cases=[case(normal(2, 3), 1), case(normal(3, 2), 0), case(normal(2, 3, 2), -2)])
 def softmax(input: Any, dim: int) -> Any:
     """exp(input) over its sum along `dim`, without overflow."""
-    y = np.exp(_below_largest(input, dim))
-    return np.divide(y, y.sum(axis=dim, keepdims=True), out=y)
+    return _by_rows(kernels.softmax, dim, _floating(input))
 
 
-softmax.vjp(input=lambda g, out, dim: out * (g - sum(g * out, dim, keepdims=True)))
+@op(linear=("grad",), cases=[case(normal(2, 3), normal(2, 3), 1)])
+def softmax_grad(grad, y, dim):
+    """softmax's gradient by its input, where it gave y."""
+    return _by_rows(kernels.softmax_grad, dim, grad, y)
+
+
+softmax.vjp(input=lambda g, out, dim: softmax_grad(g, out, dim))
+softmax_grad.vjp(
+    grad=lambda g, y, dim: softmax_grad(g, y, dim),
+    y=lambda g, grad, y, dim: (
+        g * (grad - sum(grad * y, dim, keepdims=True)) - grad * sum(g * y, dim, keepdims=True)
+    ),
+)
 
 
 @op(cases=[case(normal(2, 3), 1), case(normal(3, 2), 0), case(normal(2, 3, 2), -2)])
 def log_softmax(input: Any, dim: int) -> Any:
     """log(softmax(input)), without overflow or cancellation."""
-    shifted = _below_largest(input, dim)
-    if shifted.size == 0:
-        return shifted
-    return shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
+    return _by_rows(kernels.log_softmax, dim, _floating(input))
 
 
-log_softmax.vjp(input=lambda g, out, dim: g - exp(out) * sum(g, dim, keepdims=True))
+@op(linear=("grad",), cases=[case(normal(2, 3), normal(2, 3), 1)])
+def log_softmax_grad(grad, y, dim):
+    """log_softmax's gradient by its input, where it gave y."""
+    return _by_rows(kernels.log_softmax_grad, dim, grad, y)
 
 
-def _below_largest(x, axis):
-    x = _floating(x)
-    if x.size == 0:
-        return x
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, as in torch
-        return x - x.max(axis=axis, keepdims=True)
+log_softmax.vjp(input=lambda g, out, dim: log_softmax_grad(g, out, dim))
+log_softmax_grad.vjp(
+    grad=lambda g, y, dim: g - sum(g * exp(y), dim, keepdims=True),
+    y=lambda g, grad, y, dim: -g * exp(y) * sum(grad, dim, keepdims=True),
+)
+
+
+def _by_rows(kernel, dim, *arrays):
+    """A kernel on the rows of matrices, run along axis `dim`."""
+    first = arrays[0]
+    if first.ndim == 2 and dim in (1, -1):
+        return kernel(*arrays) if first.size else np.zeros_like(first)
+    moved = [np.moveaxis(a, dim, -1) if a.ndim else a.reshape(1) for a in arrays]
+    shape = moved[0].shape
+    if first.size == 0:
+        return np.zeros_like(first)
+    rows = kernel(*[a.reshape(-1, shape[-1]) for a in moved]).reshape(shape)
+    return np.moveaxis(rows, -1, dim) if first.ndim else rows.reshape(())
 
 
 # --------------------------------------------------------------------------------------- dropout

@@ -5,10 +5,12 @@ and predicates have no gradient; rounding has the gradient zero. At a tie, `maxi
 give half to each side.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, complex_normal, distinct, normal, uniform
 from minigen.ops.creation import conj, real, zeros_like
@@ -60,7 +62,7 @@ def maximum(x, y):
     return np.maximum(x, y)
 
 
-maximum.vjp(x=lambda g, x, y: _winner(g, x, y, x > y), y=lambda g, x, y: _winner(g, x, y, y > x))
+maximum.vjp(x=lambda g, x, y: winner_share(g, x, y), y=lambda g, x, y: winner_share(g, y, x))
 
 
 @op(cases=KINKED)
@@ -68,12 +70,16 @@ def minimum(x, y):
     return np.minimum(x, y)
 
 
-minimum.vjp(x=lambda g, x, y: _winner(g, x, y, x < y), y=lambda g, x, y: _winner(g, x, y, y < x))
+minimum.vjp(x=lambda g, x, y: winner_share(g, y, x), y=lambda g, x, y: winner_share(g, x, y))
 
 
-def _winner(g, x, y, wins):
-    """g where this side wins, half of it at a tie (as in PyTorch)."""
-    return where(wins, g, where(equal(x, y), 0.5 * g, 0))
+@op(linear=("grad",), cases=[case(normal(2, 3), distinct(2, 3), 0.01)])
+def winner_share(grad, x, y):
+    """grad where x > y, half of it at a tie (as in PyTorch), 0 elsewhere."""
+    return kernels.winner_share(grad, x, y)
+
+
+winner_share.vjp(grad=lambda g, x, y: winner_share(g, x, y))
 
 
 @op(
@@ -90,6 +96,8 @@ def where(condition, x=None, y=None):
         raise ValueError(
             f"where: {'x' if x is None else 'y'} is missing; give both x and y or neither"
         )
+    if type(condition) is np.ndarray and (type(x) is np.ndarray or type(y) is np.ndarray):
+        return kernels.choose(x, y, condition)
     return np.where(condition, x, y)
 
 
@@ -121,6 +129,12 @@ def _clip(x, a_min=None, a_max=None):
 
 
 def _clip_x(g, x, a_min, a_max):
+    low, high = (
+        edge if bound is None else bound
+        for bound, edge in ((a_min, -math.inf), (a_max, math.inf))
+    )
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return g if a_min is None and a_max is None else band(g, x, low, high, True)
     inside = True  # on the bounds too, as in PyTorch
     if a_min is not None:
         inside = x >= a_min
@@ -129,6 +143,13 @@ def _clip_x(g, x, a_min, a_max):
     return where(inside, g, 0)
 
 
+@op(linear=("grad",), cases=[case(normal(2, 4), distinct(2, 4), -0.21, 0.17, True)])
+def band(grad, x, low, high, closed):
+    """grad where low <= x <= high if closed, else 0 where x <= low or x >= high."""
+    return kernels.band(grad, x, low, high, closed)
+
+
+band.vjp(grad=lambda g, x, low, high, closed: band(g, x, low, high, closed))
 _clip.vjp(
     x=_clip_x,
     a_min=lambda g, x, a_min, a_max: where(
@@ -149,6 +170,15 @@ nan_to_num.vjp(x=lambda g, x: where(isfinite(x), g, 0))
 
 
 # ------------------------------------------------------------------ steps: their gradient is zero
+
+
+@op(linear=("grad",), cases=[case(normal(2, 3), distinct(2, 3))])
+def times_sign(grad, x):
+    """grad times the sign of x."""
+    return kernels.times_sign(grad, x)
+
+
+times_sign.vjp(grad=lambda g, x: times_sign(g, x))
 
 
 @op(cases=[case(distinct(2, 3)), case(complex_normal(2, 3))])

@@ -12,6 +12,7 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
+from minigen.ops.activation import before_activation, epilogue_slope
 from minigen.ops.cases import case, normal
 from minigen.ops.reduction import sum
 from minigen.ops.shape import expand_dims, pad, squeeze
@@ -27,6 +28,7 @@ __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "fold", "
         case(normal(1, 2, 6, 6), normal(2, 2, 3, 3), normal(2), stride=2, padding=1),
         case(normal(2, 2, 4, 5), normal(3, 2, 2, 3), padding="same"),
         case(normal(2, 6, 5), normal(4, 1, 3, 2), normal(4), groups=2, dilation=(1, 2)),
+        case(normal(2, 2, 4, 4), normal(3, 2, 2, 2), normal(3), negative_slope=0.2),
     ]
 )
 def conv2d(
@@ -37,23 +39,29 @@ def conv2d(
     padding: int | Pair | str = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
+    *,
+    negative_slope: float | None = None,
 ) -> Tensor:
     """Cross-correlate (N, C, H, W), or (C, H, W), with (O, C/groups, kh, kw): (N, O, H', W').
 
     H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1. `padding` may be "valid" (none) or
-    "same" (H' = H, stride 1). Raises ValueError for shapes that do not fit.
+    "same" (H' = H, stride 1). `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a
+    leaky relu, None nothing. Raises ValueError for shapes that do not fit or a negative slope.
     """
     shape = input.shape
     if len(shape) == 3:
-        batch = expand_dims(input, 0)
-        return squeeze(conv2d(batch, weight, bias, stride, padding, dilation, groups), 0)
+        batch, given = expand_dims(input, 0), (stride, padding, dilation, groups)
+        return squeeze(conv2d(batch, weight, bias, *given, negative_slope=negative_slope), 0)
     if list in (type(stride), type(padding), type(dilation)):
         stride, padding, dilation = map(_hashable, (stride, padding, dilation))
     bias_shape = None if bias is None else bias.shape
     window, end = convolving(shape, weight.shape, bias_shape, stride, padding, dilation, groups)
     if end != (0, 0):
         input = pad(input, ((0, 0), (0, 0), (0, end[0]), (0, end[1])))
-    return convolution(input, weight, bias, *window, groups)
+    slope = epilogue_slope("conv2d", negative_slope)
+    if slope == 1:
+        return convolution(input, weight, bias, *window, groups)
+    return convolution_activated(input, weight, bias, *window, groups, slope)
 
 
 @composed(
@@ -62,6 +70,7 @@ def conv2d(
         case(normal(1, 2, 3, 3), normal(2, 2, 4, 4), stride=2, padding=1),
         case(normal(4, 3, 3), normal(4, 1, 3, 2), stride=3, output_padding=(2, 1), groups=2),
         case(normal(1, 2, 3, 3), normal(2, 1, 2, 2), normal(1), dilation=3, output_padding=2),
+        case(normal(2, 2, 2, 3), normal(2, 3, 2, 2), normal(3), stride=2, negative_slope=0.2),
     ]
 )
 def conv_transpose2d(
@@ -73,23 +82,27 @@ def conv_transpose2d(
     output_padding: int | Pair = 0,
     groups: int = 1,
     dilation: int | Pair = 1,
+    *,
+    negative_slope: float | None = None,
 ) -> Tensor:
     """The adjoint of conv2d in its input: (N, I, H, W) with (I, O/groups, kh, kw): (N, O, H', W').
 
     H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. (I, H, W) is accepted
-    too. Raises ValueError for shapes that do not fit.
+    too; `negative_slope` as in conv2d. Raises ValueError for shapes that do not fit.
     """
-    shape = input.shape
+    shape, given = input.shape, (stride, padding, output_padding, groups, dilation)
     if len(shape) == 3:
         batch = expand_dims(input, 0)
-        y = conv_transpose2d(batch, weight, bias, stride, padding, output_padding, groups, dilation)
+        y = conv_transpose2d(batch, weight, bias, *given, negative_slope=negative_slope)
         return squeeze(y, 0)
-    given = (stride, padding, output_padding, groups, dilation)
     if list in map(type, given):
         given = tuple(map(_hashable, given))
     bias_shape = None if bias is None else bias.shape
     size, *window = transposing(shape, weight.shape, bias_shape, *given)
-    return convolution_transposed(input, weight, bias, size, *window, groups)
+    slope = epilogue_slope("conv_transpose2d", negative_slope)
+    if slope == 1:
+        return convolution_transposed(input, weight, bias, size, *window, groups)
+    return convolution_transposed_activated(input, weight, bias, size, *window, groups, slope)
 
 
 @composed(cases=[case(normal(2, 2, 7), normal(3, 2, 3), normal(3), stride=2, padding=1)])
@@ -206,6 +219,62 @@ convolution_weight_grad.vjp(
         convolution(x, g, None, stride, padding, dilation, groups), response_shape
     ),
 )
+
+
+@op(
+    cases=[
+        case(normal(2, 4, 5, 4), normal(2, 2, 3, 2), normal(2), (2, 1), (1, 0), (1, 2), 2, 0.2),
+        case(normal(2, 3, 4, 4), normal(4, 3, 1, 1), None, (1, 1), (0, 0), (1, 1), 1, 0.0),
+    ]
+)
+def convolution_activated(x, weight, bias, stride, padding, dilation, groups, slope):
+    """`convolution` and the leaky relu that follows it; all VJPs take the gradient before that."""
+    x, weight, bias = _one_dtype(x, weight, bias)
+    return kernels.conv2d(x, weight, bias, stride, padding, dilation, groups, slope)
+
+
+@op(
+    cases=[
+        case(normal(2, 4, 2, 3), normal(4, 2, 3, 2), None, (4, 5), (2, 1), (1, 0), (1, 2), 2, 0.2),
+        case(normal(1, 2, 2, 1), normal(2, 2, 3, 2), None, (6, 2), (3, 2), (0, 0), (1, 1), 1, 0.0),
+    ]
+)
+def convolution_transposed_activated(
+    x, weight, bias, output_size, stride, padding, dilation, groups, slope
+):
+    """`convolution_transposed` and the leaky relu that follows it."""
+    x, weight, bias = _one_dtype(x, weight, bias)
+    return kernels.conv_transpose2d(
+        x, weight, bias, output_size, stride, padding, dilation, groups, slope
+    )
+
+
+def _activated_grads(g, x, weight, out, stride, padding, dilation, groups, slope, needed):
+    g, dbias = before_activation(g, out, slope, needed[2])
+    dx = dweight = None
+    if needed[0]:
+        dx = convolution_transposed(g, weight, None, x.shape[2:], stride, padding, dilation, groups)
+    if needed[1]:
+        size = weight.shape[2:]
+        dweight = convolution_weight_grad(x, g, size, stride, padding, dilation, groups)
+    return dx, dweight, dbias
+
+
+def _transposed_activated_grads(
+    g, x, weight, out, stride, padding, dilation, groups, slope, needed
+):
+    g, dbias = before_activation(g, out, slope, needed[2])
+    dx = dweight = None
+    if needed[0]:
+        dx = _corner(convolution(g, weight, None, stride, padding, dilation, groups), x.shape)
+    if needed[1]:
+        size = weight.shape[2:]
+        dweight = convolution_weight_grad(g, x, size, stride, padding, dilation, groups)
+    return dx, dweight, dbias
+
+
+convolution_activated.vjp_together(("x", "weight", "bias"), _activated_grads)
+convolution_transposed_activated.vjp_together(("x", "weight", "bias"), _transposed_activated_grads)
 
 
 def _corner(response, shape):

@@ -15,7 +15,7 @@ import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, complex_normal, distinct, normal, uniform
 from minigen.ops.cases import positive as above_zero
-from minigen.ops.choosing import equal, floor_divide, sign, where
+from minigen.ops.choosing import equal, floor_divide, times_sign, where
 from minigen.ops.creation import conj
 from minigen.tensor import Tensor
 
@@ -187,7 +187,7 @@ def abs(x):
 
 
 def _abs_x(g, x, out):
-    return g * sign(x) if x.dtype.kind != "c" else g * (x / where(out == 0, 1, out))
+    return times_sign(g, x) if x.dtype.kind != "c" else g * (x / where(out == 0, 1, out))
 
 
 abs.vjp(x=_abs_x)  # 0 at 0
@@ -358,7 +358,18 @@ def tanh(x):
     return np.tanh(x)
 
 
-tanh.vjp(x=lambda g, out: g * conj(1 - square(out)))
+@op(linear=("grad",), cases=[case(normal(2, 3), normal(2, 3))])
+def tanh_grad(grad, y):
+    """tanh's gradient by its input, where it gave y; of real numbers."""
+    return kernels.tanh_grad(grad, y)
+
+
+tanh.vjp(
+    x=lambda g, out: (
+        tanh_grad(g, out) if out.dtype.kind != "c" else g * conj(1 - square(out))
+    )
+)
+tanh_grad.vjp(grad=lambda g, y: tanh_grad(g, y), y=lambda g, grad, y: -2 * g * grad * y)
 
 
 @op(cases=EVERYWHERE)

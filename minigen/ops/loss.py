@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.activation import log_softmax, softplus
 from minigen.ops.cases import case, distinct, integers, normal, positive, uniform
-from minigen.ops.choosing import maximum, where
+from minigen.ops.choosing import maximum, times_sign, where
 from minigen.ops.elementwise import abs, exp, log, square
 from minigen.ops.index import take_along_axis
+from minigen.ops.logits import label_cost, logit_cost
 from minigen.ops.norm import vector_norm
 from minigen.ops.reduction import mean, sum
 from minigen.ops.shape import expand_dims, reshape, squeeze
@@ -46,13 +48,58 @@ APART = [
 @composed(cases=PAIR)
 def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """(input - target)^2; the target has input's shape or is a number."""
+    if reduction in ("mean", "sum") and _alike("mse_loss", input, target):
+        total = squared_error(input, target)
+        return total / input.size if reduction == "mean" else total
     return _reduced("mse_loss", square(_difference("mse_loss", input, target)), reduction)
 
 
 @composed(cases=APART)
 def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """|input - target|; the target has input's shape or is a number."""
+    if reduction in ("mean", "sum") and _alike("l1_loss", input, target):
+        total = absolute_error(input, target)
+        return total / input.size if reduction == "mean" else total
     return _reduced("l1_loss", abs(_difference("l1_loss", input, target)), reduction)
+
+
+@op(cases=[case(normal(2, 3), normal(2, 3))])
+def squared_error(x, y):
+    """The sum of (x - y)^2 over all elements of two arrays of one shape."""
+    return kernels.squared_error(x, y)
+
+
+@op(cases=APART[:1])
+def absolute_error(x, y):
+    """The sum of |x - y| over all elements of two arrays of one shape."""
+    return kernels.absolute_error(x, y)
+
+
+@op(linear=("scale",), cases=[case(normal(2, 3), normal(2, 3), normal())])
+def scaled_difference(x, y, scale):
+    """scale (x - y), of a 0-d scale."""
+    return kernels.scaled_difference(x, y, scale)
+
+
+@op(linear=("scale",), cases=[case(*APART[0].inputs, normal())])
+def scaled_sign(x, y, scale):
+    """scale times the sign of x - y, of a 0-d scale."""
+    return kernels.scaled_sign(x, y, scale)
+
+
+squared_error.vjp(
+    x=lambda g, x, y: scaled_difference(x, y, 2 * g),
+    y=lambda g, x, y: scaled_difference(y, x, 2 * g),
+)
+absolute_error.vjp(
+    x=lambda g, x, y: scaled_sign(x, y, g), y=lambda g, x, y: scaled_sign(y, x, g)
+)
+scaled_difference.vjp(
+    x=lambda g, scale: g * scale,
+    y=lambda g, scale: -g * scale,
+    scale=lambda g, x, y: sum(g * (x - y)),
+)
+scaled_sign.vjp(x=lambda: None, y=lambda: None, scale=lambda g, x, y: sum(times_sign(g, x - y)))
 
 
 @composed(cases=[*APART, case(uniform(-0.4, 0.4, 5), uniform(-0.4, 0.4, 5), "none", 1.0)])
@@ -127,9 +174,12 @@ def cross_entropy(
         raise ValueError(f"{where_}: label_smoothing is {label_smoothing}; expected it in [0, 1]")
     axis = _class_axis(where_, input)
     target = asarray(target)
-    scores = log_softmax(input, axis)
     if target.dtype.kind not in "f":
+        if weight is None and not label_smoothing and axis == 1 and input.dtype.char in "fd":
+            return _label_cost(where_, input, target, ignore_index, reduction)
+        scores = log_softmax(input, axis)
         return _nll(where_, scores, target, weight, ignore_index, reduction, label_smoothing)
+    scores = log_softmax(input, axis)
     if target.shape != input.shape:
         raise ValueError(
             f"{where_}: target of probabilities has shape {target.shape}, input {input.shape};"
@@ -163,9 +213,19 @@ def nll_loss(
     return _nll("nll_loss", input, asarray(target), weight, ignore_index, reduction, 0.0)
 
 
-def _nll(name, scores, target, weight, ignore_index, reduction, smoothing):
-    axis, labels = _class_axis(name, scores), raw(target)
-    classes = scores.shape[axis]
+def _label_cost(name, input, target, ignore_index, reduction):
+    """Plain cross entropy at labels: one kernel, and one for its gradient."""
+    labels, counted = _labels(name, input, 1, target, ignore_index)
+    loss = label_cost(input, np.where(counted, labels, -1))
+    if reduction != "mean":
+        return _reduced(name, loss, reduction)
+    count = int(np.count_nonzero(counted))
+    return sum(loss) / count if count else sum(loss) + math.nan  # as in _nll
+
+
+def _labels(name, scores, axis, target, ignore_index):
+    """The labels as int64, and which of them count, after checking them."""
+    labels, classes = raw(target), scores.shape[axis]
     expected = scores.shape[:axis] + scores.shape[axis + 1 :]
     if labels.shape != expected or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -173,7 +233,6 @@ def _nll(name, scores, target, weight, ignore_index, reduction, smoothing):
             f" {scores.shape} needs"
             f" integer labels of shape {expected}"
         )
-    _check_weight(name, weight, classes)
     counted = labels != ignore_index
     outside = counted & ((labels < 0) | (labels >= classes))
     if outside.any():
@@ -181,7 +240,14 @@ def _nll(name, scores, target, weight, ignore_index, reduction, smoothing):
             f"{name}: label {labels[outside][0]} is outside 0..{classes - 1} (and not ignore_index"
             f" {ignore_index})"
         )
-    labels = np.where(counted, labels, 0).astype(np.int64)
+    return np.where(counted, labels, 0).astype(np.int64), counted
+
+
+def _nll(name, scores, target, weight, ignore_index, reduction, smoothing):
+    axis = _class_axis(name, scores)
+    classes = scores.shape[axis]
+    labels, counted = _labels(name, scores, axis, target, ignore_index)
+    _check_weight(name, weight, classes)
     shares = counted.astype(scores.dtype)  # the weight of each position
     if weight is not None:
         shares = take_along_axis(weight, Tensor(labels.reshape(-1)), 0).reshape(
@@ -294,6 +360,11 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     target = _like(name, input, target)
+    if pos_weight is None and weight is None:
+        if reduction == "mean":
+            return logit_cost(input, target, 0) / input.size
+        if reduction in ("sum", "none"):
+            return logit_cost(input, target, 0 if reduction == "sum" else input.ndim)
     if pos_weight is None:
         loss = log1p_exp(input) - input * target
     else:
@@ -378,6 +449,12 @@ def _like(name, input, target):
             " expected the same"
         )
     return target
+
+
+def _alike(name, input, target):
+    """Whether both are floating arrays of one dtype, whose distance a kernel sums up."""
+    dtype = getattr(_like(name, input, target), "dtype", None)
+    return dtype is not None and dtype == input.dtype and dtype.kind == "f" and input.size > 0
 
 
 def _difference(name, input, target):

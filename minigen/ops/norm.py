@@ -1,8 +1,8 @@
-"""Normalisation over the batch, a layer, groups of channels, an instance, a vector or a pixel.
+"""Normalisation over a layer, groups of channels, an instance, a vector or a pixel.
 
-Batch normalisation runs in fused kernels, together with the activation that follows it. Their
-gradients are fused kernels too, declared as ops whose own VJPs are derived from the same formulas
-written with plain ops.
+What may never live here: normalisation over the batch (batchnorm). The first three run in one
+fused kernel, whose gradient is one too, declared as an op whose own VJPs are derived from the same
+formulas written with plain ops.
 """
 
 import math
@@ -13,16 +13,15 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
-from minigen.ops.activation import leaky_relu_grad
+from minigen.ops.batchnorm import all_but_channels, batch_norm, move_running, spread_channels
 from minigen.ops.cases import case, distinct, normal, positive
 from minigen.ops.choosing import maximum, sign, where
 from minigen.ops.elementwise import abs, sqrt, square
 from minigen.ops.reduction import mean, sum, var
 from minigen.ops.shape import pad, reshape
-from minigen.tensor import Tensor, raw
+from minigen.tensor import Tensor
 
 __all__ = [
-    "batch_norm",
     "group_norm",
     "instance_norm",
     "layer_norm",
@@ -30,175 +29,6 @@ __all__ = [
     "normalize",
     "pixel_norm",
 ]
-
-
-# ---------------------------------------------------------------------------------- over the batch
-
-
-@composed(
-    cases=[
-        case(normal(3, 2, 2), None, None, positive(2), normal(2), training=True),
-        case(distinct(3, 2, 2), normal(2), positive(2), positive(2), normal(2), negative_slope=0.2),
-    ]
-)
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    negative_slope: float | None = None,
-) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias by channel: (N, C, ...), the others (C,).
-
-    In training, mean and (biased) variance are the batch's, and the running statistics move towards
-    them (the unbiased variance) by `momentum`, in place; otherwise they are the running ones.
-    `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a leaky relu, None nothing.
-    Raises ValueError for one value per channel in training, or shapes that do not fit. Ioffe &
-    Szegedy 2015, algorithm 1.
-    """
-    if input.ndim < 2:
-        raise ValueError(f"batch_norm: input has shape {input.shape}; expected (N, C, ...)")
-    channels = input.shape[1:2]
-    for name, value in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        if value is not None and value.shape != channels:
-            raise ValueError(
-                f"batch_norm: {name} has shape {value.shape}, input {input.shape} needs {channels}"
-            )
-    slope = 1.0 if negative_slope is None else float(negative_slope)
-    if not training:
-        if running_mean is None or running_var is None:
-            raise ValueError(
-                "batch_norm: training is False, which needs running_mean and running_var"
-            )
-        return batch_norm_eval(input, running_mean, running_var, weight, bias, eps, slope)
-    count = _per_channel(input.shape)
-    if count == 1:
-        raise ValueError(
-            f"batch_norm: training needs more than 1 value per channel, input has shape"
-            f" {input.shape}"
-        )
-    statistics: list[Any] = []
-    y = batch_norm_train(input, weight, bias, eps, slope, statistics)
-    if count:
-        _move(running_mean, statistics[0], momentum)
-        _move(running_var, statistics[1], momentum, count / (count - 1))
-    return y
-
-
-TRAIN = [
-    case(normal(4, 3, 2, 2), normal(3), normal(3), 1e-5, 1.0),
-    case(normal(5, 2), None, None, 1e-3, 1.0),
-    case(distinct(3, 2, 2, 2), positive(2), normal(2), 1e-5, 0.2),
-    case(distinct(4, 2, 3), positive(2), normal(2), 1e-5, 0.0),
-]
-
-
-@op(cases=TRAIN)
-def batch_norm_train(x, weight, bias, eps, slope, statistics=None):
-    """Normalise with the batch's own mean and variance, which are left in the list `statistics`."""
-    y, *found = kernels.batch_norm_train(x, weight, bias, eps, slope)
-    if statistics is not None:
-        statistics[:] = found
-    return y
-
-
-@op(cases=[case(normal(*c.inputs[0].shape), *c.inputs) for c in TRAIN])
-def batch_norm_train_grad(grad, x, weight, bias, eps, slope, statistics=None):
-    """Gradients of batch_norm_train by x, weight and bias, given the statistics that it found."""
-    mean, var = statistics or kernels.batch_norm_train(x, weight, bias, eps, slope)[1:]
-    return kernels.batch_norm_train_grad(grad, x, mean, var, weight, bias, eps, slope)
-
-
-def _train_grad(grad, x, weight, bias, eps, slope, statistics=None):
-    """batch_norm_train_grad in plain ops, the statistics being functions of x."""
-    axes, count = _others(x), max(_per_channel(x.shape), 1)
-    deviation = x - mean(x, axes, keepdims=True)
-    inverse = (mean(square(deviation), axes, keepdims=True) + eps) ** -0.5
-    normal = deviation * inverse
-    grad = _before_activation(grad, normal, weight, bias, slope)
-    dbias, dweight = sum(grad, axes, keepdims=True), sum(grad * normal, axes, keepdims=True)
-    dx = inverse * (grad - dbias / count - normal * dweight / count)
-    if weight is not None:
-        dx = dx * _spread(weight, x.shape)
-    return dx, reshape(dweight, (-1,)), reshape(dbias, (-1,))
-
-
-batch_norm_train.vjp_together(
-    ("x", "weight", "bias"),
-    lambda g, x, weight, bias, eps, slope, statistics: batch_norm_train_grad(
-        g, x, weight, bias, eps, slope, statistics
-    ),
-)
-batch_norm_train_grad.vjp_from(("grad", "x", "weight", "bias"), _train_grad)
-
-EVAL = [
-    case(normal(4, 3, 2, 2), normal(3), positive(3), normal(3), normal(3), 1e-5, 1.0),
-    case(normal(5, 2), normal(2), positive(2), None, None, 1e-3, 1.0),
-    case(distinct(2, 2, 2, 2), normal(2), positive(2), positive(2), normal(2), 1e-5, 0.2),
-]
-
-
-@op(cases=EVAL)
-def batch_norm_eval(x, mean, var, weight, bias, eps, slope):
-    """Normalise with given statistics."""
-    return kernels.batch_norm_eval(x, mean, var, weight, bias, eps, slope)
-
-
-@op(cases=[case(normal(*c.inputs[0].shape), *c.inputs) for c in EVAL])
-def batch_norm_eval_grad(grad, x, mean, var, weight, bias, eps, slope):
-    """Gradients of batch_norm_eval by x, mean, var, weight and bias."""
-    return kernels.batch_norm_eval_grad(grad, x, mean, var, weight, bias, eps, slope)
-
-
-def _eval_grad(grad, x, mean, var, weight, bias, eps, slope):
-    """batch_norm_eval_grad in plain ops."""
-    axes = _others(x)
-    inverse = (var + eps) ** -0.5
-    scale = inverse if weight is None else inverse * weight
-    deviation = x - _spread(mean, x.shape)
-    normal = deviation * _spread(inverse, x.shape)
-    grad = _before_activation(grad, normal, weight, bias, slope)
-    total, moment = sum(grad, axes), sum(grad * deviation, axes)
-    dvar = -0.5 * moment * scale * square(inverse)
-    return grad * _spread(scale, x.shape), -scale * total, dvar, moment * inverse, total
-
-
-batch_norm_eval.vjp_together(
-    ("x", "mean", "var", "weight", "bias"),
-    lambda g, x, mean, var, weight, bias, eps, slope: batch_norm_eval_grad(
-        g, x, mean, var, weight, bias, eps, slope
-    ),
-)
-batch_norm_eval_grad.vjp_from(("grad", "x", "mean", "var", "weight", "bias"), _eval_grad)
-
-
-def _before_activation(grad, normal, weight, bias, slope):
-    """The gradient before the activation that follows the normalisation."""
-    if slope == 1:
-        return grad
-    y = normal if weight is None else normal * _spread(weight, normal.shape)
-    return leaky_relu_grad(grad, y if bias is None else y + _spread(bias, y.shape), slope)
-
-
-def _move(running, found, momentum, scale=1.0):
-    """running = (1 - momentum) running + momentum scale found, in place."""
-    if running is None:
-        return
-    array = raw(running)
-    array *= 1 - momentum
-    array += (momentum * scale * found).astype(array.dtype, copy=False)
-    if isinstance(running, Tensor):
-        running.version[0] += 1
 
 
 # ------------------------------------------------------------------ over a layer, groups, instances
@@ -216,6 +46,53 @@ def standardize(x, axes, eps):
     deviation = x - np.mean(x, axis=axes, keepdims=True)
     deviation /= np.sqrt(np.mean(np.square(deviation), axis=axes, keepdims=True) + eps)
     return deviation
+
+
+GROUPS = [
+    case(normal(2, 4, 3), normal(4), normal(4), 2, 1e-5),
+    case(normal(2, 3, 2, 2), None, None, 3, 1e-5),
+    case(normal(3, 5), normal(5), normal(5), 1, 1e-2),
+]
+
+
+@op(cases=GROUPS)
+def grouped_norm(x, weight, bias, groups, eps, statistics=None):
+    """Normalise each example of (N, C, ...) by groups of channels, then scale and shift them.
+
+    The means and variances, (N, groups), are left in the list `statistics`.
+    """
+    y, *found = kernels.group_norm(x, weight, bias, groups, eps)
+    if statistics is not None:
+        statistics[:] = found
+    return y
+
+
+@op(cases=[case(normal(*c.inputs[0].shape), *c.inputs) for c in GROUPS])
+def grouped_norm_grad(grad, x, weight, bias, groups, eps, statistics=None):
+    """Gradients of grouped_norm by x, weight and bias, given the statistics that it found."""
+    mean, var = statistics or kernels.group_norm(x, weight, bias, groups, eps)[1:]
+    return kernels.group_norm_grad(grad, x, mean, var, weight, groups, eps)
+
+
+def _grouped_grad(grad, x, weight, bias, groups, eps, statistics=None):
+    """grouped_norm_grad in plain ops, the statistics being functions of x."""
+    grouped = (x.shape[0], groups, -1)
+    normal = reshape(standardize(reshape(x, grouped), (2,), eps), x.shape)
+    inverse = (var(reshape(x, grouped), 2, keepdims=True) + eps) ** -0.5
+    inner = reshape(grad if weight is None else grad * spread_channels(weight, x.shape), grouped)
+    tilt = mean(inner * reshape(normal, grouped), 2, keepdims=True)
+    dx = inverse * (inner - mean(inner, 2, keepdims=True) - reshape(normal, grouped) * tilt)
+    axes = all_but_channels(x)
+    return reshape(dx, x.shape), sum(grad * normal, axes), sum(grad, axes)
+
+
+grouped_norm.vjp_together(
+    ("x", "weight", "bias"),
+    lambda g, x, weight, bias, groups, eps, statistics: grouped_norm_grad(
+        g, x, weight, bias, groups, eps, statistics
+    ),
+)
+grouped_norm_grad.vjp_from(("grad", "x", "weight", "bias"), _grouped_grad)
 
 
 standardize.vjp(
@@ -249,8 +126,10 @@ def layer_norm(
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None and tuple(value.shape) != shape:
             raise ValueError(f"layer_norm: {name} has shape {value.shape}; expected {shape}")
-    axes = tuple(range(input.ndim - len(shape), input.ndim))
-    return _scale_shift(standardize(input, axes, eps), weight, bias)
+    flat = [v if v is None or v.ndim == 1 else reshape(v, -1) for v in (weight, bias)]
+    rows = (math.prod(input.shape[: -len(shape)]), math.prod(shape))
+    y = grouped_norm(reshape(input, rows), *flat, 1, eps, [])
+    return reshape(y, input.shape)
 
 
 @composed(cases=[case(normal(2, 4, 3), 2, normal(4), normal(4)), case(normal(1, 6, 2, 2), 3)])
@@ -266,11 +145,8 @@ def group_norm(
         raise ValueError(
             f"group_norm: num_groups {num_groups} must divide the channels of input {input.shape}"
         )
-    n, c, *rest = input.shape
-    _check_channels("group_norm", c, weight, bias)
-    groups = reshape(input, (n, num_groups, c // num_groups, *rest))
-    y = reshape(standardize(groups, tuple(range(2, groups.ndim)), eps), input.shape)
-    return _scale_shift(y, _over(weight, input), _over(bias, input))
+    _check_channels("group_norm", input.shape[1], weight, bias)
+    return grouped_norm(input, weight, bias, num_groups, eps, [])
 
 
 @composed(
@@ -305,12 +181,12 @@ def instance_norm(
         raise ValueError(
             f"instance_norm: needs more than 1 value per channel, input has shape {input.shape}"
         )
-    axes = tuple(range(2, input.ndim))
-    if running_mean is not None and input.size:
-        _move(running_mean, np.mean(raw(input), axis=(0, *axes)), momentum)
-    if running_var is not None and input.size:
-        _move(running_var, np.var(raw(input), axis=axes, ddof=1).mean(axis=0), momentum)
-    return _scale_shift(standardize(input, axes, eps), _over(weight, input), _over(bias, input))
+    statistics: list[Any] = []
+    y = grouped_norm(input, weight, bias, input.shape[1], eps, statistics)
+    if input.size:
+        move_running(running_mean, statistics[0].mean(0), momentum)
+        move_running(running_var, statistics[1].mean(0), momentum, count / (count - 1))
+    return y
 
 
 # ------------------------------------------------------------------------------------ of vectors
@@ -370,31 +246,6 @@ def local_response_norm(
     for i in range(1, size):
         total = total + squares[:, i : i + channels]
     return input / (k + alpha / size * total) ** beta
-
-
-# --------------------------------------------------------------------------------------- helpers
-
-
-def _scale_shift(y, weight, bias):
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
-
-
-def _spread(values, shape):
-    """(C,) as (C, 1, ...), which broadcasts against (N, C, ...)."""
-    return reshape(values, (-1,) + (1,) * (len(shape) - 2))
-
-
-def _over(values, input):
-    return None if values is None else _spread(values, input.shape)
-
-
-def _others(x):
-    return tuple(axis for axis in range(x.ndim) if axis != 1)
-
-
-def _per_channel(shape):
-    return math.prod(shape) // max(shape[1], 1)
 
 
 def _check_channels(where, channels, weight, bias):

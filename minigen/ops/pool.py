@@ -9,7 +9,7 @@ import numpy as np
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, distinct, integers, normal
-from minigen.ops.resample import averaging, resample
+from minigen.ops.resample import averaging, resample2d
 from minigen.ops.shape import expand_dims, squeeze
 from minigen.ops.windows import Pair, pair, pooling
 from minigen.tensor import Tensor
@@ -52,9 +52,54 @@ def max_pool2d(
     window, size = pooling(
         "max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode
     )
+    if not return_indices and window[3] == (1, 1) and window[0][0] * window[0][1] < 256:
+        return max_windows(input, *window[:3], size, [])
     indices = max_pool2d_indices(input, *window, size)
     values = pool_gather(input, indices)
     return (values, indices) if return_indices else values
+
+
+@op(cases=[case(distinct(2, 2, 4, 5), (2, 3), (2, 1), (1, 0), (3, 3))])
+def max_windows(x, kernel_size, stride, padding, output_size, taps=None):
+    """max_pool2d without dilation; the winning tap of each window is left in the list `taps`."""
+    y, found = kernels.max_pool2d(x, kernel_size, stride, padding, output_size)
+    if taps is not None:
+        taps[:] = [found]
+    return y
+
+
+def _max_windows_x(g, x, kernel_size, stride, padding, output_size, taps):
+    if not taps:
+        taps = [kernels.max_pool2d(x.data, kernel_size, stride, padding, output_size)[1]]
+    return max_spread(g, taps[0], kernel_size, stride, padding, x.shape[2:])
+
+
+TAPS = np.array([[[[0, 1], [5, 3]], [[2, 4], [5, 0]]]], np.uint8)
+
+
+@op(linear=("grad",), cases=[case(normal(1, 2, 2, 2), TAPS, (2, 3), (2, 1), (0, 0), (4, 4))])
+def max_spread(grad, taps, kernel_size, stride, padding, input_size):
+    """The adjoint of max_pick: each value is added up where its window's tap lies."""
+    return kernels.max_pool2d_grad(grad, taps, kernel_size, stride, padding, input_size)
+
+
+@op(linear=("x",), cases=[case(normal(1, 2, 4, 4), TAPS, (2, 3), (2, 1), (0, 0))])
+def max_pick(x, taps, kernel_size, stride, padding):
+    """The value at the given tap of each window."""
+    return kernels.max_pool2d_pick(x, taps, kernel_size, stride, padding)
+
+
+max_windows.vjp(x=_max_windows_x)
+max_spread.vjp(
+    grad=lambda g, taps, kernel_size, stride, padding: max_pick(
+        g, taps, kernel_size, stride, padding
+    )
+)
+max_pick.vjp(
+    x=lambda g, taps, kernel_size, stride, padding, x_shape: max_spread(
+        g, taps, kernel_size, stride, padding, x_shape[2:]
+    )
+)
 
 
 @op(differentiable=False)
@@ -168,8 +213,9 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
     height, width = input.shape[-2:]
     if height % size[0] == 0 and width % size[1] == 0:
         return avg_pool2d(input, (height // size[0], width // size[1]))
-    rows = resample(input, averaging(height, size[0]), input.ndim - 2)
-    return resample(rows, averaging(width, size[1]), input.ndim - 1)
+    batch = expand_dims(input, 0) if input.ndim == 3 else input
+    means = resample2d(batch, averaging(height, size[0]), averaging(width, size[1]))
+    return squeeze(means, 0) if input.ndim == 3 else means
 
 
 @composed(cases=[case(distinct(2, 2, 6, 4), 2), case(distinct(2, 5, 7), (3, 2))])

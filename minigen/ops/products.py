@@ -12,7 +12,8 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
-from minigen.ops.cases import case, complex_normal, normal
+from minigen.ops.activation import epilogue_slope, leaky_relu_grad
+from minigen.ops.cases import case, complex_normal, distinct, normal
 from minigen.ops.creation import conj
 from minigen.ops.shape import reshape, swapaxes, transpose
 from minigen.tensor import Tensor
@@ -54,20 +55,32 @@ def matmul(x, y):
     return np.matmul(x, y)
 
 
-def _matmul_x(g, x_shape, y):
-    if len(x_shape) == 1:
+def _matmul_x(g, x, y):
+    if x.ndim == 1:
         return g[..., None] * conj(y) if y.ndim == 1 else matmul(conj(y), g[..., None])[..., 0]
-    return g[..., None] * conj(y) if y.ndim == 1 else matmul(g, adjoint(y))
+    if y.ndim == 1:
+        return g[..., None] * conj(y)
+    if _by_columns(x):
+        return swapaxes(matmul(conj(y), swapaxes(g, -1, -2)), -1, -2)
+    return matmul(g, adjoint(y))
 
 
-def _matmul_y(g, x, y_shape):
-    if len(y_shape) == 1:
+def _matmul_y(g, x, y):
+    if y.ndim == 1:
         return conj(x) * g[..., None]
     if x.ndim == 1:
         return conj(x)[:, None] * g[..., None, :]
-    if len(y_shape) == 2 and x.ndim > 2:  # one product of two tall matrices, no batch to sum
+    if y.ndim == 2 and x.ndim > 2:  # one product of two tall matrices, no batch to sum
         x, g = reshape(x, (-1, x.shape[-1])), reshape(g, (-1, g.shape[-1]))
+    if _by_columns(y):
+        return swapaxes(matmul(swapaxes(g, -1, -2), conj(x)), -1, -2)
     return matmul(adjoint(x), g)
+
+
+def _by_columns(x):
+    """Whether x's matrices lie column by column: then their gradient had better lie so too."""
+    down, right = x.data.strides[-2:]
+    return right > down
 
 
 matmul.vjp(x=_matmul_x, y=_matmul_y)
@@ -81,8 +94,12 @@ matmul.vjp(x=_matmul_x, y=_matmul_y)
         case(normal(3), normal(4, 3), normal(4)),
     ],
 )
-def linear(input, weight, bias=None):
-    """input (..., I) @ weight (O, I).T + bias (O,) -> (..., O) (torch F.linear)."""
+def affine(input, weight, bias=None):
+    """input (..., I) @ weight (O, I).T + bias (O,)."""
+    return _affine(input, weight, bias, 1.0)
+
+
+def _affine(input, weight, bias, slope):
     if input.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"linear: input has {input.shape[-1]} features, weight expects {weight.shape[-1]}"
@@ -90,17 +107,98 @@ def linear(input, weight, bias=None):
         )
     alike = bias is None or bias.dtype == weight.dtype
     if alike and input.dtype == weight.dtype and weight.dtype.char in "fd":
-        return kernels.linear(input, weight, bias)
+        return kernels.linear(input, weight, bias, slope)
     out = np.matmul(input, weight.T)
-    return out if bias is None else out + bias
+    out = out if bias is None else out + bias
+    return out if slope == 1 else kernels.leaky_relu(out, slope)
 
 
-def _linear_weight(g, input):
-    rows = reshape(g, (-1, g.shape[-1]))
-    return matmul(transpose(rows), reshape(input, (-1, input.shape[-1])))
+@op(
+    cases=[
+        case(normal(2, 3), normal(4, 3), normal(4), 0.2),
+        case(normal(2, 2, 3), normal(3, 3), None, 0.0),
+        case(normal(3), normal(4, 3), normal(4), 0.0),
+    ]
+)
+def affine_activated(input, weight, bias, slope):
+    """`affine` and the leaky relu that follows it."""
+    return _affine(input, weight, bias, slope)
 
 
-linear.vjp(input=lambda g, weight: matmul(g, weight), weight=_linear_weight, bias=lambda g: g)
+@op(
+    linear=("grad",),
+    cases=[
+        case(normal(2, 4), normal(2, 3), normal(4, 3), None, 1.0, (True, True, True)),
+        case(normal(2, 4), normal(2, 3), normal(4, 3), distinct(2, 4), 0.2, (False, True, True)),
+        case(normal(2, 2, 3), normal(2, 2, 4), normal(3, 4), distinct(2, 2, 3), 0.0, (True,) * 3),
+    ],
+)
+def affine_grads(grad, input, weight, activated, slope, which):
+    """The gradients of `affine_activated` by input, weight and bias, as a tuple: those in `which`.
+
+    `activated` is what it gave; with slope 1 nobody asks.
+    """
+    if not grad.dtype == input.dtype == weight.dtype:
+        dtype = np.result_type(grad, input, weight)
+        grad, input, weight = (a.astype(dtype, copy=False) for a in (grad, input, weight))
+    return kernels.linear_grads(grad, input, weight, activated, slope, which)
+
+
+def _affine_grads(grad, input, weight, activated, slope, which):
+    """affine_grads in plain ops."""
+    outputs, inputs = (-1, weight.shape[0]), (-1, weight.shape[1])
+    g = reshape(grad, outputs)
+    if slope != 1:
+        g = leaky_relu_grad(g, reshape(activated, outputs), slope)
+    found = []
+    if which[0]:
+        found.append(reshape(matmul(g, weight), input.shape))
+    if which[1]:
+        found.append(matmul(transpose(g), reshape(input, inputs)))
+    if which[2]:
+        found.append(g.sum(0))
+    return tuple(found)
+
+
+def _affine_rule(g, input, weight, needed, out=None, slope=1.0):
+    found = iter(affine_grads(g, input, weight, out, slope, needed))
+    return tuple([next(found) if wanted else None for wanted in needed])
+
+
+affine.vjp_together(
+    ("input", "weight", "bias"),
+    lambda g, input, weight, needed: _affine_rule(g, input, weight, needed),
+)
+affine_activated.vjp_together(
+    ("input", "weight", "bias"),
+    lambda g, input, weight, out, slope, needed: _affine_rule(g, input, weight, needed, out, slope),
+)
+affine_grads.vjp(activated=lambda: None)  # zero
+affine_grads.vjp_from(("grad", "input", "weight"), _affine_grads)
+
+
+@composed(
+    cases=[
+        case(normal(2, 3), normal(4, 3), normal(4)),
+        case(normal(2, 3), normal(4, 3), negative_slope=0.2),
+    ]
+)
+def linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    negative_slope: float | None = None,
+) -> Tensor:
+    """input (..., I) @ weight (O, I).T + bias (O,) -> (..., O) (torch F.linear).
+
+    `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a leaky relu, None nothing.
+    Raises ValueError for shapes that do not fit or a negative slope.
+    """
+    if negative_slope is None:
+        return affine(input, weight, bias)
+    slope = epilogue_slope("linear", negative_slope)
+    return affine_activated(input, weight, bias, slope)
 
 
 @composed(cases=[case(normal(2, 3, 4), normal(2, 4, 2))])

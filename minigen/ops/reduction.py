@@ -15,7 +15,7 @@ from minigen.ops.cases import case, complex_normal, distinct, normal
 from minigen.ops.choosing import isnan, where
 from minigen.ops.creation import conj, eye, ones
 from minigen.ops.elementwise import exp
-from minigen.ops.shape import broadcast_to, expand_dims, flip, moveaxis, reshape, triu
+from minigen.ops.shape import expand_dims, flip, moveaxis, reshape, triu
 
 __all__ = [
     "all",
@@ -47,9 +47,10 @@ AXES = [
 
 @op(linear=("x",), cases=[*AXES, case(complex_normal(2, 3), axis=0)])
 def sum(x, axis=None, dtype=None, keepdims=False):
-    if type(axis) is tuple and dtype is None and _all_but_channels(x, axis):
-        total = kernels.channel_sum(x)
-        return total.reshape((1, -1) + (1,) * (x.ndim - 2)) if keepdims else total
+    if dtype is None and type(x) is np.ndarray:
+        return _total(x, axis, keepdims)
+    if isinstance(x, np.ndarray):
+        return x.sum(axis, dtype, keepdims=keepdims)  # np.sum comes to the same, by a longer way
     return np.sum(x, axis, dtype, keepdims=keepdims)
 
 
@@ -58,15 +59,31 @@ sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims)
 
 @op(linear=("x",), cases=AXES)
 def mean(x, axis=None, dtype=None, keepdims=False):
-    if type(axis) is tuple and dtype is None and _all_but_channels(x, axis) and x.size:
-        total = kernels.channel_sum(x) / (x.size // x.shape[1])
-        return total.reshape((1, -1) + (1,) * (x.ndim - 2)) if keepdims else total
+    if dtype is None and x.size and x.dtype.char in "fd":
+        total = _total(x, axis, keepdims)
+        return total / (x.size // total.size)
     return np.mean(x, axis, dtype, keepdims=keepdims)
 
 
 mean.vjp(
-    x=lambda g, x_shape, axis, keepdims: _spread(g / _count(x_shape, axis), x_shape, axis, keepdims)
+    x=lambda g, x_shape, axis, keepdims: spread(g, x_shape, axis, keepdims, _count(x_shape, axis))
 )
+
+
+@op(
+    view=True,
+    linear=("x",),
+    cases=[case(normal(), (2, 3), None, False, 6), case(normal(2, 4), (2, 3, 4), 1, False, 1)],
+)
+def spread(x, shape, axis, keepdims, count):
+    """A reduction's gradient over count, the same for all elements that were reduced."""
+    x = x if count == 1 else x / count
+    if not keepdims and np.ndim(x):
+        x = np.expand_dims(x, _axes(len(shape), axis))
+    return np.broadcast_to(x, shape)
+
+
+spread.vjp(x=lambda g, axis, keepdims, count: sum(g, axis, keepdims=keepdims) / count)
 
 
 @op(cases=[*AXES, case(normal(2, 3), axis=1, ddof=1)])
@@ -96,20 +113,27 @@ std.vjp(
 )
 
 
-def _all_but_channels(x, axis):
-    """Whether `axis` names all axes but 1 of an image-shaped array, for which there is a kernel."""
-    ndim = getattr(x, "ndim", 0)
-    return (
-        ndim >= 3
-        and len(axis) == ndim - 1
-        and x.dtype.char in "fd"
-        and sorted(a % ndim for a in axis if -ndim <= a < ndim) == [0, *range(2, ndim)]
-    )
+def _total(x, axis, keepdims):
+    """The sum along axes, by a kernel where the array is large."""
+    if x.size < LARGE or x.dtype.char not in "fd" or type(x) is not np.ndarray:
+        return x.sum(axis, keepdims=keepdims)
+    ndim = x.ndim
+    axes = axis if isinstance(axis, tuple) else (range(ndim) if axis is None else (axis,))
+    wrapped = tuple([a % ndim for a in axes if -ndim <= a < ndim])
+    if len(set(wrapped)) != len(axes) or not wrapped:  # NumPy says what is wrong
+        return x.sum(axis, keepdims=keepdims)
+    total = kernels.axis_sum(x, wrapped)
+    if not keepdims:
+        return total
+    return total.reshape([1 if a in wrapped else n for a, n in enumerate(x.shape)])
+
+
+LARGE = 16384  # elements: below, NumPy's sums are as fast
 
 
 def _spread(g, shape, axis, keepdims):
     """The gradient of a reduction's output, broadcast over what was reduced."""
-    return broadcast_to(_kept(g, len(shape), axis, keepdims), shape)
+    return spread(g, shape, axis, keepdims, 1)
 
 
 def _kept(g, ndim, axis, keepdims):

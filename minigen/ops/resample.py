@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+import minigen.kernels as kernels
 from minigen import backend
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, normal
@@ -96,6 +97,30 @@ def resample(x, taps, axis):
 
 resample.vjp(x=lambda g, taps, axis: resample(g, taps.T, axis))
 
+
+@lru_cache(maxsize=256)
+def unchanged(extent: int) -> Taps:
+    """The taps that leave an axis as it is."""
+    return tabulate([[(i, 1.0)] for i in range(extent)], extent)
+
+
+@op(
+    linear=("x",),
+    cases=[
+        case(normal(2, 2, 5, 3), averaging(5, 3), unchanged(3)),
+        case(normal(1, 2, 3, 4), averaging(3, 4), averaging(4, 6)),
+    ],
+)
+def resample2d(x, rows, columns):
+    """Apply a table of taps along each of the last two axes of (N, C, H, W)."""
+    tables = (rows.indices, rows.weights, columns.indices, columns.weights)
+    if type(x) is not np.ndarray:
+        tables = map(backend.like(x).asarray, tables)
+    return kernels.resample2d(x, *tables)
+
+
+resample2d.vjp(x=lambda g, rows, columns: resample2d(g, rows.T, columns.T))
+
 MODES = {
     "nearest": None,
     "nearest-exact": None,
@@ -136,13 +161,19 @@ def interpolate(
     """
     sizes, scales = _target_size(input, size, scale_factor, recompute_scale_factor)
     _check_mode(input, mode, align_corners, antialias)
-    for i, (count, scale) in enumerate(zip(sizes, scales, strict=True)):
-        extent = input.shape[2 + i]
-        taps = (
-            averaging(extent, count)
-            if mode == "area"
-            else resizing(extent, count, scale, mode, bool(align_corners), antialias)
-        )
+    extents = input.shape[2:]
+    tables = [
+        averaging(extent, count)
+        if mode == "area"
+        else resizing(extent, count, scale, mode, bool(align_corners), antialias)
+        for extent, count, scale in zip(extents, sizes, scales, strict=True)
+    ]
+    if len(tables) == 2:
+        if tables == [None, None]:
+            return input
+        filled = [unchanged(n) if t is None else t for n, t in zip(extents, tables, strict=True)]
+        return resample2d(input, *filled)
+    for i, taps in enumerate(tables):
         if taps is not None:
             input = resample(input, taps, 2 + i)
     return input

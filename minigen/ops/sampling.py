@@ -209,16 +209,13 @@ def reparameterize(mu: Tensor, log_var: Tensor, *, rng: Any) -> tuple[Tensor, Te
         raise ValueError(
             f"reparameterize: mu has shape {mu.shape}, log_var {log_var.shape}; expected the same"
         )
-    return reparameterize_at(mu, log_var, *rng.reserve(math.prod(mu.shape)), [])
+    return reparameterize_at(mu, log_var, *rng.reserve(math.prod(mu.shape)))[:2]
 
 
 @op(cases=[case(normal(2, 3), normal(2, 3), 5, 0), case(normal(2, 2, 2), normal(2, 2, 2), 6, 9)])
-def reparameterize_at(mu, log_var, key, counter, noise=None):
-    """reparameterize from a key and counter; leaves the normals in the list `noise`."""
-    z, kl, drawn = kernels.reparameterize(mu, log_var, key, counter)
-    if noise is not None:
-        noise[:] = [drawn]
-    return z, kl
+def reparameterize_at(mu, log_var, key, counter):
+    """reparameterize from a key and counter: z, the KL and, for the gradient, the normals."""
+    return kernels.reparameterize(mu, log_var, key, counter)
 
 
 @op(cases=[case(*[normal(2, 3)] * 5)])
@@ -235,16 +232,6 @@ def _reparameterize_grad(grad_z, grad_kl, mu, log_var, noise):
 
 reparameterize_at.vjp_together(
     ("mu", "log_var"),
-    lambda g, mu, log_var, key, counter, noise: reparameterize_grad(
-        *g, mu, log_var, _noise(noise, mu, key, counter)
-    ),
+    lambda g, mu, log_var, out: reparameterize_grad(*g[:2], mu, log_var, out[2]),
 )
 reparameterize_grad.vjp_from(("grad_z", "grad_kl", "mu", "log_var", "noise"), _reparameterize_grad)
-
-
-def _noise(noise, mu, key, counter):
-    """The normals that the forward left, or drawn again where it was not asked to leave them."""
-    if noise:
-        return noise[0]
-    normals, _ = kernels.implementation("philox_normal", mu.data)
-    return normals(key, counter, mu.size, mu.dtype).reshape(mu.shape)

@@ -6,10 +6,12 @@ through `pad` and `concatenate`.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+import minigen.kernels as kernels
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, normal
 from minigen.tensor import Tensor
@@ -58,6 +60,11 @@ __all__ = [
 def reshape(x, shape, order="C"):
     if order not in ("C", "F"):
         raise ValueError(f"reshape: order is {order!r}; it must be 'C' or 'F'")
+    if order == "C" and getattr(x, "ndim", 0) == 4 and x.size >= 16384 and _channels_last(x):
+        try:
+            return x.reshape(shape, copy=False)
+        except ValueError:  # it must be copied, and NumPy is slow at that
+            x = kernels.contiguous(x)
     return np.reshape(x, shape, order=order)
 
 
@@ -252,9 +259,21 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]
         each, longer = divmod(length, parts)
         cuts = [i * each + min(i, longer) for i in range(1, parts)]
     else:
-        cuts = list(indices_or_sections)
-    bounds = zip([0, *cuts], [*cuts, length], strict=True)
-    return [x[_along(x.ndim, axis, slice(a, b))] for a, b in bounds]
+        cuts = [int(i) for i in indices_or_sections]
+    bounds = [0, *cuts, length]
+    if sorted(bounds) == bounds:
+        return list(cut(x, tuple(cuts), axis))
+    return [x[_along(x.ndim, axis, slice(a, b))] for a, b in pairwise(bounds)]
+
+
+@op(view=True, linear=("x",), cases=[case(normal(2, 5), (1, 1, 3), 1), case(normal(4), (), -1)])
+def cut(x, indices, axis):
+    """The parts of x between ascending indices, as a tuple of views."""
+    bounds = pairwise((0, *indices, x.shape[axis]))
+    return tuple([x[_along(x.ndim, axis, slice(a, b))] for a, b in bounds])
+
+
+cut.vjp(x=lambda g, axis: concatenate(g if isinstance(g, tuple) else (g,), axis))
 
 
 # ----------------------------------------------------------------------------------- padding

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from minigen.graph import recorded
 from minigen.optim.flat import memory
 from minigen.optim.state import named_leaves
 from minigen.tensor import Tensor, raw
 
 
+@recorded
 def clip_grad_norm(
     grads: Sequence[Tensor | None], max_norm: float
 ) -> tuple[list[Tensor | None], float]:
@@ -32,11 +34,13 @@ def clip_grad_norm(
     return [None if g is None else Tensor(raw(g) * scale) for g in grads], norm
 
 
+@recorded
 def clip_grad_value(grads: Sequence[Tensor | None], limit: float) -> list[Tensor | None]:
     """The gradients with every element clipped to [-limit, limit]."""
     return [None if g is None else Tensor(np.clip(raw(g), -limit, limit)) for g in grads]
 
 
+@recorded
 def clip_weights(parameters: Any, limit: float) -> None:
     """Clip every weight of a model, or of a list of Tensors, to [-limit, limit] in place.
 

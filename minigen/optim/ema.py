@@ -6,6 +6,7 @@ from typing import Any
 
 import minigen.kernels as kernels
 from minigen import backend
+from minigen.graph import recorded
 from minigen.optim.flat import Block, by_kind, flatten
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor
@@ -31,6 +32,7 @@ class EMA:
         for view, t in self._pairs():
             view[...] = t.data
 
+    @recorded
     def update(self) -> None:
         """Take the present weights into the average."""
         self.updates += 1

@@ -7,6 +7,7 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen import backend
+from minigen.graph import recorded
 from minigen.optim.flat import Block, by_kind, flatten, memory
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor, raw
@@ -48,6 +49,7 @@ class Optimizer:
         self.schedule = value if callable(value) else None
         self._lr = value
 
+    @recorded
     def step(self, grads: Sequence[Tensor | None] | None = None) -> None:
         """Update the parameters by `grads`, in their order, or by each `.grad`; None skips one.
 
@@ -140,12 +142,12 @@ class Optimizer:
             raise ValueError(
                 f"{name}.step: got {len(grads)} gradients for {len(parameters)} parameters"
             )
-        arrays = [raw(g) for g in grads]
-        for i, array in enumerate(arrays):
-            if array is not None and array.shape != parameters[i].data.shape:
+        arrays = [g.data if isinstance(g, Tensor) else g for g in grads]
+        for i, (array, t) in enumerate(zip(arrays, parameters, strict=True)):
+            if array is not None and array.shape != t.data.shape:
                 raise ValueError(
                     f"{name}.step: gradient {i} has shape {array.shape}, its parameter"
-                    f" {self.names[i]!r} has {parameters[i].shape}"
+                    f" {self.names[i]!r} has {t.shape}"
                 )
         return arrays
 

@@ -9,6 +9,7 @@ import numpy as np
 
 import minigen as mg
 from minigen import nn, optim
+from minigen.ops.logits import logit_cost
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
@@ -46,11 +47,15 @@ class VAE(nn.Model):
         self.log_sigma = mg.tensor(np.float32(np.log(options.sigma or 1.0)))
         self.log_sigma.requires_grad = options.likelihood == "gaussian" and options.sigma == 0
         self.optimizer = optim.Adam(self, lr=options.lr)
+        self.update = mg.capture(self._update)  # small ops: replayed, a step takes 2/3 of the time
 
     def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Tensor]:
         """One step of Adam on the negative evidence lower bound of a batch (N, C, H, W) in [0, 1];
         nats an image.
         """
+        return self.update(mg.asarray(images), rng)
+
+    def _update(self, images: Tensor, rng: Generator) -> dict[str, Tensor]:
         (loss, reconstruction, kl), grads = mg.value_and_grad(self.loss, self)(images, rng)
         self.optimizer.step(grads)
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
@@ -72,15 +77,15 @@ class VAE(nn.Model):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of q(z | x), each (N, latent), of flat images (N, pixels)."""
-        out = self.encoder(x)
-        return out[:, : self.options.latent], out[:, self.options.latent :]
+        mu, log_var = mg.split(self.encoder(x), 2, axis=1)
+        return mu, log_var
 
     def nll(self, x: Tensor, out: Tensor) -> Tensor:
         """-log p(x | z) summed over pixels, (N,), in nats; `out` is the decoder's last layer, (N,
         pixels).
         """
         if self.options.likelihood == "bernoulli":  # out holds logits
-            return mg.binary_cross_entropy_with_logits(out, x, reduction="none").sum(1)
+            return logit_cost(out, x, 1)
         scaled = (x - out) * mg.exp(-self.log_sigma)
         return 0.5 * (scaled * scaled).sum(1) + (self.log_sigma + 0.5 * LOG_2PI) * x.shape[1]
 

@@ -20,7 +20,9 @@ LAYERS = [
     (nn.Conv2d(4, 8, (3, 1), 2, (1, 0), groups=2, bias=False, rng=R), (2, 8, 3, 3)),
     (nn.Conv2d(4, 8, 3, padding="same", dilation=2, rng=R), X[:1] + (8, 6, 6)),
     (nn.Conv2d(4, 8, 3, padding=(1, 2), padding_mode="reflect", rng=R), (2, 8, 6, 8)),
+    (nn.Conv2d(4, 8, 3, negative_slope=0.2, rng=R), (2, 8, 4, 4)),
     (nn.ConvTranspose2d(4, 6, 4, 2, 1, rng=R), (2, 6, 12, 12)),
+    (nn.ConvTranspose2d(4, 6, 4, 2, 1, negative_slope=0.0, rng=R), (2, 6, 12, 12)),
     (nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, rng=R), (2, 6, 12, 12)),
     (nn.MaxPool2d(2), (2, 4, 3, 3)),
     (nn.MaxPool2d(3, 2, 1), (2, 4, 3, 3)),
@@ -40,6 +42,7 @@ LAYERS = [
     (nn.InstanceNorm2d(4, affine=True, track_running_stats=True), X),
     (nn.PixelNorm(), X),
     (nn.Linear(6, 5, rng=R), (2, 4, 6, 5)),
+    (nn.Linear(6, 5, negative_slope=0.2, rng=R), (2, 4, 6, 5)),
     (nn.Dropout(0.5, rng=R), X),
     (nn.Dropout2d(0.5, rng=R), X),
     (nn.Flatten(), (2, 144)),
@@ -188,3 +191,26 @@ def test_errors_are_one_line(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("after", [nn.ReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU(-0.5), nn.Tanh()])
+def test_sequential_runs_a_layer_and_its_rectifier_as_one(after, monkeypatch):
+    layers = [
+        (nn.Conv2d(4, 3, 3, rng=R), image(*X)),
+        (nn.ConvTranspose2d(4, 3, 2, bias=False, rng=R), image(*X)),
+        (nn.BatchNorm2d(4).eval(), image(*X)),
+        (nn.Linear(6, 5, rng=R), image(*X)),
+        (nn.Linear(6, 5, negative_slope=0.1, rng=R), image(*X)),
+    ]
+    for layer, x in layers:
+        apart = after(layer(x)).numpy()
+        together = nn.Sequential(layer, after, nn.Flatten())
+        np.testing.assert_allclose(together(x).numpy(), apart.reshape(2, -1), atol=1e-6)
+    calls = []
+    for kind in (nn.ReLU, nn.LeakyReLU):
+        monkeypatch.setattr(kind, "forward", lambda self, x: calls.append(x) or x)
+    for layer, x in layers:
+        nn.Sequential(layer, after)(x)
+    # A layer activates once; a negative slope cannot be fused.
+    expected = {"ReLU()": 1, "LeakyReLU(0.2)": 1, "LeakyReLU(-0.5)": 5, "Tanh()": 0}
+    assert len(calls) == expected[repr(after)]

@@ -32,11 +32,15 @@ AROUND = {
 }
 # Ops in the registry that only other ops and VJPs call.
 INNER = """
-    adaptive_max_indices alias batch_norm_eval batch_norm_eval_grad batch_norm_train
-    batch_norm_train_grad bernoulli_cost clamped_logit convolution convolution_transposed
-    convolution_weight_grad leaky_relu_grad masked max_pool2d_indices mean_windows pool_gather
-    pool_scatter reparameterize_at reparameterize_grad resample spread_windows standardize
-    vector_norm
+    adaptive_max_indices affine affine_activated affine_grads alias band batch_norm_eval
+    batch_norm_eval_grad batch_norm_train batch_norm_train_grad bernoulli_cost clamped_logit
+    convolution convolution_activated convolution_transposed convolution_transposed_activated
+    convolution_weight_grad cut elu_grad gelu_exact gelu_grad grouped_norm grouped_norm_grad
+    label_cost label_cost_grad leaky_relu_grad leaky_relu_grad_sum log_softmax_grad logit_cost
+    logit_cost_grad masked max_pick max_pool2d_indices max_spread max_windows mean_windows
+    pool_gather pool_scatter reparameterize_at reparameterize_grad resample resample2d
+    scaled_difference scaled_sign sigmoid_grad silu_grad softmax_grad spread spread_windows
+    squared_error absolute_error standardize tanh_grad times_sign vector_norm winner_share
 """
 
 

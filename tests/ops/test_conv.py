@@ -328,3 +328,44 @@ def test_nothing_is_computed_that_nobody_asks_for(monkeypatch):
     assert called == ["conv_transpose2d"]
     with mg.autograd.no_grad():
         assert not conv2d(x, w).requires_grad
+
+
+# ---------------------------------------------------------------------------- activated in one pass
+
+
+@pytest.mark.parametrize("slope", [0, 0.2])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("layer", [conv2d, conv_transpose2d, mg.linear])
+def test_negative_slope_is_the_leaky_relu_after_it(layer, with_bias, slope):
+    rng = np.random.default_rng(3)
+    if layer is mg.linear:
+        shapes = (2, 5, 3), (4, 3), (4,)
+    else:
+        shapes = (2, 3, 5, 4), (4, 3, 3, 2) if layer is conv2d else (3, 4, 3, 2), (4,)
+    found = []
+    for fused in (True, False):
+        rng = np.random.default_rng(3)
+        x, w, b = (Tensor(rng.standard_normal(s)) for s in shapes)
+        inputs = [x, w, b] if with_bias else [x, w]
+        for t in inputs:
+            t.requires_grad = True
+        if fused:
+            y = layer(*inputs, negative_slope=slope)
+        else:
+            y = mg.leaky_relu(layer(*inputs), slope)
+        seed = Tensor(rng.standard_normal(y.shape))
+        seed.requires_grad = True
+        first = grad(y, inputs, seed, create_graph=True)
+        total = mg.stack([(g * Tensor(rng.standard_normal(g.shape))).sum() for g in first]).sum()
+        found.append([y, *first, *grad(total, [x, w, seed], allow_unused=True)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", [conv2d, conv_transpose2d, mg.linear])
+def test_a_slope_below_zero_is_refused(layer):
+    x = Tensor(np.ones((1, 1, 1, 1)))
+    weight = x if layer is not mg.linear else x[0, 0]
+    name = "linear" if layer is mg.linear else layer.__name__
+    with pytest.raises(ValueError, match=f"{name}: negative_slope is -0.1; expected at least 0"):
+        layer(x, weight, negative_slope=-0.1)

@@ -1,0 +1,164 @@
+"""What the benchmarks share: options, threads, timing in turns, fresh processes, memory, machine.
+
+Importing this module puts the checkout before any installed minigen. Nothing here may import
+NumPy, minigen or PyTorch before `start` has set the threads, which they read as they load.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+
+def parser(description, rounds=15):
+    """An argument parser with the options that all benchmarks have."""
+    made = argparse.ArgumentParser(description=description.splitlines()[0])
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--rounds", type=int, default=rounds, help="rounds of alternation")
+    made.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall",
+        help="cpu counts this process's own seconds: for 1 thread on a machine that others use",
+    )  # fmt: skip
+    made.add_argument("--json", action="store_true", help="print one JSON document")
+    return made
+
+
+def start(args):
+    """Set the threads of every library that is imported from now on."""
+    if args.clock == "cpu" and args.threads != 1:
+        sys.exit(f"--clock cpu adds up the threads' time: got --threads {args.threads}, expected 1")
+    n = str(args.threads)
+    os.environ.update(MINIGEN_NUM_THREADS=n, OMP_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n)
+
+
+def clock(args):
+    return time.process_time if args.clock == "cpu" else time.perf_counter
+
+
+def same_threads(n):
+    """Make minigen and PyTorch use n threads, whatever either did to the other.
+
+    Both run on one OpenMP library. Numba, when it starts its threads, sets that library's count for
+    this process, and with it PyTorch's: so minigen runs first, and PyTorch's count is set after.
+    """
+    import numpy as np
+    import torch
+
+    from minigen import kernels
+
+    kernels.set_num_threads(n)
+    kernels.leaky_relu(np.zeros(1 << 20, np.float32), 0.1)
+    torch.set_num_threads(n)
+
+
+def alternate(runners, rounds, clock=time.perf_counter, block=0.05):
+    """{label: milliseconds a call, one number a round} of functions timed in turns.
+
+    Each turn is a block of calls that takes about `block` seconds. The order rotates, and where a
+    block has several calls one goes before it untimed: the caches are the other's until then, and
+    its threads spin for a while after their last work.
+    """
+    calls = {}
+    for label, run in runners.items():  # warm up: compile, choose algorithms, fill caches
+        for _ in range(3):
+            run()
+        begin = time.perf_counter()
+        run()
+        calls[label] = max(1, int(block / (time.perf_counter() - begin)))
+    times = {label: [] for label in runners}
+    labels = list(runners)
+    for turn in range(rounds):
+        at = turn % len(labels)
+        for label in labels[at:] + labels[:at]:
+            run, count = runners[label], calls[label]
+            if count > 1:
+                run()
+            begin = clock()
+            for _ in range(count):
+                run()
+            times[label].append((clock() - begin) / count * 1e3)
+    return times
+
+
+def medians(times):
+    return {label: statistics.median(values) for label, values in times.items()}
+
+
+def quartiles(values):
+    """[first, third]; both the value itself where there is only one."""
+    if len(values) < 2:
+        return [values[0]] * 2
+    low, _, high = statistics.quantiles(values, n=4)
+    return [low, high]
+
+
+def fresh(*arguments, environment=None):
+    """The JSON document that this script prints when a new process runs it with `arguments`."""
+    out = subprocess.run(
+        [sys.executable, sys.argv[0], *map(str, arguments)],
+        stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+    return json.loads(out.stdout)
+
+
+def resident(key="VmRSS"):
+    """This process's resident memory (VmRSS) or its peak (VmHWM), in MB (Linux only)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+def peak_beyond(run):
+    """MB at the peak of run() beyond what the process held before it (Linux only)."""
+    before = resident()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    run()
+    return resident("VmHWM") - before
+
+
+def header():
+    """Where and when a result was made, to begin its JSON document with."""
+    return {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "commit": commit(),
+    }
+
+
+def show(result, args, table):
+    """Print a result as JSON, or the machine and then `table(result)`, lines of text."""
+    if args.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['machine']}; commit {result['commit']}; {args.threads} threads")
+    for line in table(result):
+        print(line)
+
+
+def machine():
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = f"{models[0].partition(':')[2].strip()} x{len(models)}" if models else name
+    return f"{name}, {platform.system()}, Python {platform.python_version()}"
+
+
+def commit():
+    out = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    return out.stdout.strip() or "none"
+
+
+def version(package):
+    return f"{package} {importlib.metadata.version(package)}"

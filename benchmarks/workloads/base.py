@@ -1,0 +1,89 @@
+"""Workload: one training step on a fixed batch in minigen, and the same step in PyTorch.
+
+PyTorch is imported only where a peer is made, so that minigen's side runs without it.
+"""
+
+import numpy as np
+
+import minigen as mg
+from minigen import nn
+
+
+class Workload:
+    """Subclasses have `train`, `draw` and `peer`, and set `inputs`, the arrays that both libraries'
+    steps take first.
+    """
+
+    captured = False  # whether steps are recorded and replayed (mg.capture): many small ops
+    formats = ("contiguous", "channels-last")  # of PyTorch's memory, where both make sense
+    compiles = True  # whether torch.compile can take the peer's step
+
+    def __init__(self):
+        self.rng = mg.Generator(0)
+        self.inputs = ()
+        self.dtype = np.dtype(np.float32)
+        self.run = mg.capture(self.train) if self.captured else self.train
+
+    def double(self):
+        """The same workload in float64."""
+        self.dtype = np.dtype(np.float64)
+        self.inputs = tuple(array.astype(self.dtype) for array in self.inputs)
+        for part in vars(self).values():
+            if isinstance(part, nn.Module):
+                part.to(dtype=self.dtype)
+        return self
+
+    def step(self):
+        """One training step; its losses as a tuple of floats."""
+        return tuple([loss.item() for loss in self.run(*self.inputs, self.rng)])
+
+    def train(self, *arguments):
+        """The step in minigen: (*inputs, rng) -> its losses, Tensors outside the graph."""
+        raise TypeError(f"{type(self).__name__} has no train")
+
+    def draw(self, rng):
+        """The random arrays that a step takes from rng, in its order: a peer's last arguments."""
+        return ()
+
+    def peer(self, channels_last=False, compile=False):
+        """The step in PyTorch, from minigen's weights as they are now: arrays -> losses."""
+        raise TypeError(f"{type(self).__name__} has no peer")
+
+    def peers(self, compile=False):
+        """{format: the peer's step on the same batch, with random numbers made beforehand}."""
+        arrays = (*self.inputs, *map(self._cast, self.draw(mg.Generator(0))))
+        return {
+            label: _bind(self.peer(label == "channels-last", compile), arrays)
+            for label in self.formats
+        }
+
+    def parity(self, steps=3, compile=False):
+        """(minigen's losses, {format: the peer's}) of each step, with the same random numbers."""
+        peers = {f: self.peer(f == "channels-last", compile) for f in self.formats}
+        rows = []
+        for _ in range(steps):
+            ahead = mg.Generator(0)
+            ahead.load_state_dict(self.rng.state_dict())
+            arrays = (*self.inputs, *map(self._cast, self.draw(ahead)))
+            ours = self.step()
+            if self.rng.counter != ahead.counter:
+                raise ValueError(f"{type(self).__name__}: draw() does not draw what step() does")
+            rows.append((ours, {label: peer(*arrays) for label, peer in peers.items()}))
+        return rows
+
+    def _cast(self, array):
+        return array.astype(self.dtype) if array.dtype.kind == "f" else np.array(array)
+
+
+def relu(layer):
+    """A layer and the relu that follows it."""
+    return [layer, nn.ReLU()]
+
+
+def images(*shape, seed=0):
+    """Smooth random values in (-1, 1), float32."""
+    return np.tanh(np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def _bind(step, arrays):
+    return lambda: step(*arrays)
