@@ -1,7 +1,7 @@
 """The engine: how an op is declared and recorded, and gradients as users ask for them.
 
 What may never live here: any particular op, or anything that knows of a device. (The sweep through
-what was recorded is in graph.) An op is declared once,
+what was recorded is in sweep.) An op is declared once,
 
     @op
     def multiply(x, y):
@@ -30,6 +30,7 @@ from minigen.graph import (
     new_id,
     no_grad,  # noqa: F401
     reachable,
+    refuse_capture,
     set_grad_enabled,  # noqa: F401
 )
 from minigen.sweep import KEEP, sweep
@@ -301,6 +302,7 @@ def backward(
     The graph's memory is freed on the way: another backward through it raises RuntimeError, unless
     this one is told to `retain_graph`.
     """
+    refuse_capture("calls backward() (value_and_grad can be captured)")
     seeds = _seeds(_listed(outputs), grad_outputs)
     leaves = [n for n in reachable([node for (node, _), _ in seeds]) if n.op is None]
     taken = {id(g.data) for _, g in seeds}  # held by someone else: .grad is the leaf's own

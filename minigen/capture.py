@@ -10,10 +10,10 @@ numbers, so a replayed step gives the bits of an ordinary one.
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from itertools import count
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,14 @@ def capture(function: Callable[..., Any]) -> "Captured":
     It takes arrays, Tensors outside any graph, Generators and plain values, by position, and must
     do the same at every call but for the numbers. It may draw, take gradients, step optimisers and
     averages, clip, and return Tensors outside the graph, also in tuples, lists and dicts. A new
-    shape, dtype or plain value is recorded anew, and so is a step whose parameters were moved,
-    frozen or rebound; what else changes in Python, such as train() and eval(), is not seen: capture
-    again. Raises RuntimeError, in one line, for what a replay would not repeat: values read on the
-    way (`item`), writes into Tensors, arrays made by other means than minigen's.
+    shape, dtype or plain value, and `no_grad` around it, is recorded anew, and so is a step whose
+    parameters were moved, frozen or given another array. The two recorded calls hold everything
+    computed in them until they end: they need more memory than others.
+
+    Raises RuntimeError, in one line, for what a replay would not repeat: values read on the way
+    (`item`), writes into Tensors, `backward` and `.grad`, arrays not made by minigen. Not seen, so
+    capture again: train() and eval(), another object under an attribute's name, a branch that both
+    recordings took to the same side (as one taken every k steps), and what reads or writes `.data`.
     """
     return Captured(function)
 
@@ -49,19 +53,22 @@ class Captured:
         self._programs: dict[tuple, tuple[Callable, list]] = {}
         self._tapes: dict[tuple, Tape] = {}  # of what has been recorded once
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         if mode.tape is not None:  # part of a step that is being recorded
-            return self.function(*args)
-        key = tuple([_signature(i, a) for i, a in enumerate(args)])
+            return self.function(*args, **named)
+        if named:
+            raise TypeError(f"capture: {next(iter(named))!r} is given by name; pass it by position")
+        key = (mode.recording, *[_signature(i, a) for i, a in enumerate(args)])
         program, leaves = self._programs.get(key, (None, ()))
         if program is not None:
             if all([t.data is a and (t.node is None) is free for t, a, free in leaves]):
                 return program(*args)
             self._programs.clear()
             self._tapes.clear()
-        tape = mode.tape = Tape(args)
+        passed = [_passed(a) for a in args]
+        tape = mode.tape = Tape(passed)
         try:
-            out = self.function(*args)
+            out = self.function(*passed)
             tape.finish(out)
         finally:
             mode.tape = None
@@ -72,10 +79,22 @@ class Captured:
         kept[key] = tape if first is None else (tape.program(first, len(args)), tape.leaves)
         return out
 
+    def __get__(self, instance: Any, owner: Any = None) -> "Captured":
+        """A method's own capture for each object, kept under the method's name."""
+        if instance is None or type(self.function) is not FunctionType:
+            return self
+        bound, name = Captured(MethodType(self.function, instance)), self.function.__name__
+        overridden = getattr(type(instance), name, None) is not self  # and called by super()
+        return bound if overridden else vars(instance).setdefault(name, bound)
+
     def __deepcopy__(self, memo: dict) -> "Captured":
         return Captured(copy.deepcopy(self.function, memo))
 
     def __reduce__(self) -> Any:
+        if isinstance(self.function, MethodType):
+            owner, name = self.function.__self__, self.function.__name__
+            if isinstance(getattr(type(owner), name, None), Captured):  # a decorated method
+                return getattr, (owner, name)
         return Captured, (self.function,)
 
 
@@ -85,16 +104,33 @@ def _signature(i, value):
         if value.node is not None:
             raise RuntimeError(f"capture: argument {i} requires a gradient; pass it detached")
         value = value.data
+    if isinstance(value, (bool, int, float, str, type(None), np.generic)):
+        return type(value), repr(value)  # apart: 0.0 and -0.0
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return value.shape, value.dtype, backend.device_of(value)
-    if isinstance(value, (bool, int, float, str, type(None))):
-        return type(value), value
     if hasattr(value, "reserve"):
         return (type(value),)
     raise RuntimeError(
         f"capture: argument {i} is a {type(value).__name__}, expected an array, a Tensor, a"
         " Generator or a plain value"
     )
+
+
+def _passed(value):
+    """The same array or Generator as an object of its own, which names this argument alone.
+
+    So what the step reaches by other ways too, by another argument or around it, stays apart.
+    """
+    if isinstance(value, Tensor):
+        out = Tensor(value.data.view())
+        out.version = value.version
+        return out
+    if hasattr(value, "reserve"):  # a Generator: another object with the same state
+        out = object.__new__(type(value))
+        out.__dict__ = value.__dict__
+        return out
+    on_gpu = backend.device_of(value) != backend.CPU
+    return value.view() if on_gpu or isinstance(value, np.ndarray) else value
 
 
 class _Int(int):
@@ -108,7 +144,7 @@ class _Float(float):
 class Tape:
     """One recording: lines of source and the constants in them, k0, k1 ..."""
 
-    def __init__(self, args: tuple):
+    def __init__(self, args: Sequence[Any]):
         self.lines: list[tuple[str, str]] = []  # (who is called, source)
         self.constants: list[tuple[str, Any]] = []  # (who takes it, value)
         self.leaves: list[tuple[Tensor, Any, bool]] = []  # (Tensor, its array, needs no gradient)
@@ -204,9 +240,9 @@ class Tape:
         """Name what stands at `path` of a result; returns it, numbers exchanged."""
         if isinstance(out, (tuple, list)):
             return type(out)([self._parts(where, o, f"{path}[{i}]") for i, o in enumerate(out)])
-        if isinstance(out, (int, float)) and not isinstance(out, bool):
+        if type(out) in (int, float):
             out = _Int(out) if isinstance(out, int) else _Float(out)
-        if out is not None:
+        if not isinstance(out, (bool, str, bytes, type(None))):  # shared objects: ids say nothing
             array = f"{path}.data" if isinstance(out, Tensor) else path
             self.lines.append((where, f"{self._name(raw(out))} = {array}"))
         return out

@@ -92,12 +92,14 @@ class Tensor:
     @property
     def grad(self) -> "Tensor | None":
         """What `backward` has accumulated here (leaves only)."""
+        refuse_capture("reads .grad")
         return self.node.grad if self.node is not None else None
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
         if self.node is None:
             raise ValueError("grad: this tensor does not require a gradient")
+        refuse_capture("sets .grad")
         self.node.grad = value
 
     # leaving the library ---------------------------------------------------------------------
@@ -121,6 +123,7 @@ class Tensor:
         return np.array(self.numpy(), dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
+        refuse_capture("reads values")
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 
 import minigen as mg
 from minigen import nn, optim
+from minigen.graph import recorded
 from minigen.vae.vae import VAE, VAEOptions
 
 DRAW = np.random.default_rng(0)
@@ -167,6 +168,12 @@ REFUSED = {
     "was called, then": lambda x: (mg.exp if next(calls) % 2 else mg.sin)(x),
     "a Tensor in a graph; detach": lambda x: leaf * x,
     "return takes": lambda x: np.zeros(2),
+    "calls backward": lambda x: (leaf * x).sum().backward(),
+    "reads .grad": lambda x: leaf.grad,
+    "sets .grad": lambda x: setattr(leaf, "grad", x),
+    "the step sets .grad": lambda x: optim.SGD([leaf]).zero_grad(),
+    "steps by .grad": lambda x: optim.SGD([leaf]).step(),
+    "reads values, which a": lambda x: mg.grad((leaf * x).prod(), [leaf])[0],
 }
 
 
@@ -180,9 +187,101 @@ def test_what_a_replay_would_not_repeat_is_refused(message):
 
 def test_arguments_are_arrays_generators_and_plain_values():
     step = mg.capture(lambda x, power: mg.asarray(x) ** power)
-    for power in (2, 3, 2, 2, 3, 3):
+    for power in (2, 3, 2, 2, 3, 3, *map(np.float32, (2, 2, 2, 3))):
         np.testing.assert_array_equal(step(np.full(2, 2.0), power).data, 2.0**power)
     with pytest.raises(RuntimeError, match="argument 0 is a list, expected"):
         step([1.0], 2)
     with pytest.raises(RuntimeError, match="argument 0 requires a gradient"):
         step(leaf, 2)
+    with pytest.raises(TypeError, match="'power' is given by name; pass it by position"):
+        step(np.ones(2), power=2)
+
+
+def fed(function, *calls):
+    """What a captured function returns for each call, and what the function itself does."""
+    step = mg.capture(function)
+    return [[f(*args).data.tolist() for args in calls] for f in (step, function)]
+
+
+def test_arguments_that_were_one_object_may_be_two_later():
+    x, y = np.ones(2), mg.tensor(np.full(2, 5.0))
+    calls = (x, x), (x, x), (x, y), (y, y)
+    captured, plain = fed(lambda a, b: mg.asarray(a) * 2 + mg.asarray(b), *calls)
+    assert captured == plain
+    around, other = mg.tensor(np.ones(2)), mg.tensor(np.full(2, 5.0))
+    for same in (around, around.data):
+        step = (lambda a: mg.asarray(a) + around), (same,), (same,), (other,), (same,)
+        captured, plain = fed(*step)
+        assert captured == plain
+
+
+def test_a_generator_around_the_step_is_not_its_argument():
+    def results(wrap):
+        own, other = mg.Generator(1), mg.Generator(2)
+        step = wrap(lambda rng: rng.normal((3,)) + 10 * own.normal((3,)))
+        values = [step(rng).tolist() for rng in (own, own, other, own, other)]
+        return values, own.counter, other.counter
+
+    assert results(mg.capture) == results(lambda function: function)
+
+
+def test_no_grad_around_a_step_is_recorded_anew():
+    def slope(x):
+        loss = (leaf * x).sum()
+        return mg.grad(loss, [leaf])[0] if loss.requires_grad else loss
+
+    step, x = mg.capture(slope), np.full(2, 3.0)
+    for _ in range(3):
+        with mg.no_grad():
+            assert step(x).shape == ()
+        assert step(x).shape == (2,)
+
+
+class Scaler:
+    def __init__(self, scale):
+        self.scale = mg.tensor(np.float64(scale))
+
+    @mg.capture
+    def times(self, x):
+        """x times the scale."""
+        return x * self.scale
+
+
+class Shifter(Scaler):
+    @mg.capture
+    def times(self, x):
+        return super().times(x) + 1
+
+
+def test_a_captured_method_may_override_another():
+    shifter = Shifter(2)
+    for k in range(4):
+        np.testing.assert_array_equal(shifter.times(np.full(2, k)).data, 2 * k + 1)
+
+
+def test_a_method_is_captured_for_each_object():
+    scalers = [Scaler(2), Scaler(3)]
+    scalers += [copy.deepcopy(scalers[0]), pickle.loads(pickle.dumps(scalers[1]))]
+    for _ in range(3):
+        for scaler, scale in zip(scalers, (2, 3, 2, 3), strict=True):
+            np.testing.assert_array_equal(scaler.times(np.ones(2)).data, scale)
+    late = copy.deepcopy(scalers[1]), pickle.loads(pickle.dumps(scalers[1]))
+    for scaler in late:
+        assert scaler.times.function.__self__ is scaler
+        np.testing.assert_array_equal(scaler.times(np.ones(2)).data, 3)
+    assert scalers[0].times is scalers[0].times
+    assert Scaler.times.__doc__ == "x times the scale."
+
+
+@recorded
+def positive(x):
+    return bool(mg.tensor(x).data.max() > 0)
+
+
+def test_flags_of_a_recorded_call_do_not_stand_for_others():
+    def step(x):
+        positive(x)
+        return mg.sum(x, keepdims=True)
+
+    captured, plain = fed(step, *[(np.full(2, k),) for k in (1, 1, -1)])
+    assert captured == plain

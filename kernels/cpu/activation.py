@@ -11,7 +11,7 @@ from numba import prange
 
 from ..reference import activation as reference
 from .elementwise import exp_element, expm1_element, sigmoid_element
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL, flat, flat_like
 
 ERF, GELU, SILU, ELU, SIGMOID, TANH = range(6)
@@ -104,7 +104,7 @@ def _normal_cdf(x):
     return half + half * _erf_element(x * np.float32(0.70710678))
 
 
-@kernel
+@helper
 def _map_part(kind, x, alpha, out):
     if kind == ERF:
         for i in range(x.size):
@@ -121,7 +121,7 @@ def _map_part(kind, x, alpha, out):
             out[i] = x[i] if x[i] > 0 else low
 
 
-@kernel
+@helper
 def _grad_part(kind, grad, x, alpha, out):
     one = np.float32(1)
     if kind == GELU:

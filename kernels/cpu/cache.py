@@ -15,8 +15,10 @@ import functools
 import hashlib
 import inspect
 import logging
+import os
 import pickle
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,28 @@ def fingerprint(source: Path) -> str:
     return hashlib.sha256(b"".join(found[path] for path in sorted(found))).hexdigest()
 
 
+def kept_bytes(function: Callable[..., Any], name: str) -> bytes | None:
+    """What `keep_bytes` kept for a function and name; None if nothing, damaged or out of date."""
+    try:
+        files = _Files(function)
+        kept = _path(files, name).read_bytes()
+    except (OSError, RuntimeError):
+        return None
+    return kept[32:] if kept[:32] == _seal(files, kept[32:]) else None
+
+
+def keep_bytes(function: Callable[..., Any], name: str, data: bytes) -> None:
+    """Keep data beside the machine code of a Python function; all of it, or nothing."""
+    try:
+        files = _Files(function)
+        path = _path(files, name)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(_seal(files, data) + data)
+        os.replace(file.name, path)
+    except (OSError, RuntimeError) as error:
+        _warn_once(f"no folder can be written ({error})")
+
+
 class _Files(CompileResultCacheImpl):
     """Names the files by processor, and stamps them with the sources."""
 
@@ -68,6 +92,14 @@ class _Files(CompileResultCacheImpl):
     def get_filename_base(self, fullname: str, abiflags: str) -> str:
         processor = hashlib.sha256(repr(TARGET).encode()).hexdigest()[:8]
         return f"{super().get_filename_base(fullname, abiflags)}-{processor}"
+
+
+def _path(files: _Files, name: str) -> Path:
+    return Path(files.locator.get_cache_path(), f"{files.filename_base}.{name}")
+
+
+def _seal(files: _Files, data: bytes) -> bytes:
+    return hashlib.sha256(files.locator.get_source_stamp().encode() + data).digest()
 
 
 class _Cache(FunctionCache):

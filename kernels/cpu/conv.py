@@ -11,22 +11,20 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import convolution, get_num_threads
-from .conv_blocks import block, blocked_gather, blocked_weight_grad
+from .conv_blocks import block, blocked_gather
 from .conv_cost import winograd_pays
+from .conv_depthwise import depthwise_gather, depthwise_weight_grad, suits_depthwise
+from .conv_dilated import dilated_gather, dilated_weight_grad, undilated
 from .conv_dots import dots_gather, suits_dots
 from .conv_lanes import lanes_gather, lanes_weight_grad, suits_lanes
 from .conv_plan import MAX_PIXELS, WEIGHT_GRAD_PIXELS, Pair, Plan, Problem, plan, weight_rows
 from .conv_product import product_gather, product_weight_grad, suits_product
-from .conv_tiles import (
-    WORKERS,
-    gather,
-    pack_weight,
-    to_channels_last,
-    unpack_weight_grad,
-    weight_grad,
-)
+from .conv_runs import runs_weight_grad, suits_runs
+from .conv_tiles import WORKERS, gather, pack_weight, unpack_weight_grad, weight_grad
 from .elementwise import leaky_relu
-from .tile import lanes
+from .memory import empty
+from .tile_code import lanes
+from .transpose import to_channels_last
 from .winograd import fits, winograd_gather, winograd_weight_grad
 
 
@@ -117,39 +115,19 @@ def conv2d_weight_grad(
     algorithm = _chosen_for(problem, gradient=True)
     if algorithm == "winograd":
         dtype = np.result_type(x, grad)
-        found = winograd_weight_grad(_channels_last(x, dtype), _channels_last(grad, dtype), problem)
+        filtered = winograd_weight_grad if problem.dilation == (1, 1) else dilated_weight_grad
+        found = filtered(_channels_last(x, dtype), _channels_last(grad, dtype), problem)
         if found is not None:
             return found.transpose(0, 3, 1, 2)
     if suits_product(problem):
         return product_weight_grad(x, grad, problem, _channels_last)
+    if suits_depthwise(problem):
+        return depthwise_weight_grad(x, grad, problem, _channels_last)
     if suits_lanes(problem):
         return lanes_weight_grad(x, grad, problem, _channels_last)
-    swapped = _swapped(problem)
-    if swapped is not None:
-        turned = _weight_grad(grad, x, swapped)[:, :, ::-1, ::-1]
-        return np.ascontiguousarray(turned.transpose(1, 2, 3, 0)).transpose(0, 3, 1, 2)
-    if block(problem) is not None:
-        result = blocked_weight_grad(x, grad, problem, _channels_last, _weight_grad)
-        if _finite(result):
-            return result
+    if suits_runs(problem):
+        return runs_weight_grad(x, grad, problem, _channels_last)
     return _weight_grad(x, grad, problem)
-
-
-def _swapped(p: Problem) -> Problem | None:
-    """The gradient's problem with the parts of x and grad exchanged, where grad has few channels.
-
-    With stride 1 it is the same sum read from the other side: taps come out in reverse order.
-    """
-    axes = zip(p.dilation, p.kernel_size, p.padding, strict=True)
-    reach = [dilation * (kernel - 1) - pad for dilation, kernel, pad in axes]
-    wide = lanes(np.float32)
-    few = 2 * p.out_channels <= wide <= p.channels and p.groups == 1
-    if not few or p.stride != (1, 1) or min(reach) < 0:
-        return None
-    return p._replace(
-        channels=p.out_channels, size=p.output_size, out_channels=p.channels, output_size=p.size,
-        padding=tuple(reach),
-    )  # fmt: skip
 
 
 def _weight_grad(x: np.ndarray, grad: np.ndarray, problem: Problem) -> np.ndarray:
@@ -173,6 +151,8 @@ def choose(p: Problem) -> str:
     """The algorithm for a shape, a key of ALGORITHMS."""
     if suits_product(p):
         return "product"
+    if suits_depthwise(p):
+        return "depthwise"
     if suits_lanes(p):
         return "lanes"
     if suits_dots(p):
@@ -201,8 +181,9 @@ def _chosen_for(problem: Problem, gradient: bool = False) -> str:
     algorithm = _chosen.get(key)
     if algorithm is None:
         wanted = key[2]
-        fast = winograd_pays(problem, gradient) and not suits_product(problem)
-        if wanted != "direct" and (fits(problem) if wanted == "winograd" else fast):
+        plain = undilated(problem)
+        fast = winograd_pays(plain, gradient) and not suits_product(problem)
+        if wanted != "direct" and (fits(plain) if wanted == "winograd" else fast):
             algorithm = "winograd"
         else:
             algorithm = "tiles" if gradient else choose(problem)
@@ -216,7 +197,8 @@ def _winograd(
     """Minimal filtering; the direct sum where NaN or infinity would spread over a tile."""
     dtype = np.result_type(x, weight)
     flat = _channels_last(x, dtype), _channels_last(weight, dtype)
-    y = winograd_gather(*flat, bias, problem, slope)
+    filtered = winograd_gather if problem.dilation == (1, 1) else dilated_gather
+    y = filtered(*flat, bias, problem, slope)
     if y is None:
         return ALGORITHMS[choose(problem)](x, weight, bias, problem, slope)
     return y.transpose(0, 3, 1, 2)
@@ -228,7 +210,7 @@ def _tiles(
     """The direct sum over taps: blocks of padded input, panels of packed weights, tiles of sums."""
     dtype = np.result_type(x, weight)
     n, o, groups = problem.batch, problem.out_channels, problem.groups
-    y = np.empty((n, *problem.output_size, o), dtype)
+    y = empty((n, *problem.output_size, o), dtype)
     p = plan(problem, lanes(dtype), dtype.itemsize, get_num_threads(), MAX_PIXELS)
     packed = np.empty(p.packed_size + lanes(dtype), dtype)  # the kernels align it
     outer, inner, kh, kw = weight.shape
@@ -267,6 +249,13 @@ def _lanes(
 ) -> np.ndarray:
     """One output channel a vector lane, for groups of few outputs."""
     return lanes_gather(x, weight, bias, problem, slope, _channels_last)
+
+
+def _depthwise(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, problem: Problem, slope: float
+) -> np.ndarray:
+    """Windows over rows of pixels, where channels do not mix."""
+    return depthwise_gather(x, weight, bias, problem, slope, _channels_last)
 
 
 def _finite(y: np.ndarray) -> bool:
@@ -316,6 +305,7 @@ ALGORITHMS: dict[str, Callable[..., np.ndarray]] = {
     "tiles": _tiles,
     "product": _product,
     "blocks": _blocks,
+    "depthwise": _depthwise,
     "lanes": _lanes,
     "dots": _dots,
 }

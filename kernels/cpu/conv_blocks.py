@@ -19,7 +19,8 @@ from numba import prange
 
 from .conv_plan import Pair, Problem
 from .jit import kernel, parallel_kernel
-from .tile import MAX_VECTORS, lanes
+from .tile import MAX_VECTORS
+from .tile_code import lanes
 
 LEAST_WORK = 1 << 20  # multiply-adds below which the extra passes cost more than they save
 
@@ -78,28 +79,6 @@ def blocked_gather(
     return result.transpose(0, 3, 1, 2)
 
 
-def blocked_weight_grad(
-    x: np.ndarray,
-    grad: np.ndarray,
-    problem: Problem,
-    flat: Callable[..., np.ndarray],
-    weight_grad: Callable[..., np.ndarray],
-) -> np.ndarray:
-    """conv2d_weight_grad by blocks: the blocks' gradient, then each tap's copies added up."""
-    size = block(problem)
-    assert size is not None
-    inner, o, c = _blocked(problem, size), problem.out_channels, problem.channels
-    dtype = np.result_type(x, grad)
-    blocks = np.zeros((problem.batch, *inner.output_size, inner.out_channels), dtype)
-    dims = (problem.batch, *problem.output_size, o, *size, *inner.output_size)
-    _block(flat(grad, dtype), blocks.reshape(-1), dims)
-    wide = weight_grad(x, blocks.transpose(0, 3, 1, 2), inner)
-    result = np.zeros((o, *problem.kernel_size, c), dtype)
-    dims = (o, c, *problem.kernel_size, *size, *inner.kernel_size, *problem.stride)
-    _narrow(flat(wide, dtype), result.reshape(-1), dims)
-    return result.transpose(0, 3, 1, 2)
-
-
 def _blocked(p: Problem, size: Pair) -> Problem:
     """The convolution that computes a block of this size as one pixel."""
     kernel, stride, padding = [], [], []
@@ -138,19 +117,6 @@ def _widen(weight, wide, dims):
 
 
 @kernel
-def _narrow(wide, weight, dims):
-    """The adjoint of `_widen`."""
-    o, c, kh, kw, bh, bw, wh, ww, sh, sw = dims
-    for b in range(bh):
-        for d in range(bw):
-            for n in range(o):
-                for i in range(kh):
-                    target = (n * kh + i) * kw * c
-                    source = ((((b * bw + d) * o + n) * wh + i + sh * b) * ww + sw * d) * c
-                    weight[target : target + kw * c] += wide[source : source + kw * c]
-
-
-@kernel
 def _widen_transposed(weight, wide, dims, shift):
     """wide[(b, d, n), (b - i + shift) / s, (d - j + shift) / s, :] = weight[:, i, j, n]."""
     o, c, kh, kw, bh, bw, wh, ww, sh, sw = dims
@@ -182,17 +148,3 @@ def _unblock(blocks, y, dims):
             first = source + u * bh * bw * o
             for i in range(min(bw, width - u * bw) * o):
                 line[u * bw * o + i] = blocks[first + i]
-
-
-@parallel_kernel
-def _block(y, blocks, dims):
-    """blocks[image, t, u, b, d, :] = y[image, t * bh + b, u * bw + d, :]."""
-    images, height, width, o, bh, bw, down, across = dims
-    for item in prange(images * height):
-        image, row = item // height, item % height
-        target = (image * down + row // bh) * across * bh * bw * o + row % bh * bw * o
-        line = y[item * width * o : (item + 1) * width * o]
-        for u in range(across):
-            first = target + u * bh * bw * o
-            for i in range(min(bw, width - u * bw) * o):
-                blocks[first + i] = line[u * bw * o + i]

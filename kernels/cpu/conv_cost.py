@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 
 from .conv_plan import Problem
+from .conv_runs import runs_cost, suits_runs
 from .cook_toom import TILE
 from .tile import TILE_ROWS
 from .winograd import fits
@@ -31,7 +32,10 @@ def winograd_pays(p: Problem, gradient: bool = False) -> bool:
     """Whether minimal filtering is faster than the direct sum (`gradient`: of the weights)."""
     if not fits(p) or min(p.channels, p.out_channels) < LEAST_CHANNELS:
         return False
-    return winograd_cost(p, gradient) < direct_cost(p)
+    direct = direct_cost(p)
+    if gradient and suits_runs(p):
+        direct = min(direct, DIRECT * runs_cost(p))
+    return winograd_cost(p, gradient) < direct
 
 
 def direct_cost(p: Problem) -> float:
@@ -40,7 +44,7 @@ def direct_cost(p: Problem) -> float:
     if p.transposed:
         taps /= p.stride[0] * p.stride[1]
     pixels = p.batch * p.output_size[0] * p.output_size[1]
-    return DIRECT * pixels * taps * p.channels // p.groups * _vectors(p.out_channels)
+    return DIRECT * pixels * taps * (p.channels // p.groups) * _vectors(p.out_channels)
 
 
 def winograd_cost(p: Problem, gradient: bool) -> float:

@@ -24,7 +24,8 @@ from .conv_tiles import (
     block_input,
 )
 from .jit import kernel, parallel_kernel
-from .tile import lanes
+from .memory import empty
+from .tile_code import lanes
 from .tile_dots import DOT_OUTPUTS, DOT_ROWS, dot_tile
 
 MOST_ROWS = max(DOT_ROWS.values())
@@ -53,7 +54,7 @@ def dots_gather(
     dtype, p, o = np.result_type(x, weight), problem, problem.out_channels
     wide = lanes(dtype)
     made = plan(p, wide, dtype.itemsize, get_num_threads(), MAX_PIXELS)
-    y = np.empty((p.batch, *p.output_size, o), dtype)
+    y = empty((p.batch, *p.output_size, o), dtype)
     packed = np.empty(len(made.taps) * p.channels * o, dtype)
     size = p.kernel_size[0] * p.kernel_size[1]
     # Elements from one output, tap and input channel to the next.

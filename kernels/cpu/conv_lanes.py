@@ -18,7 +18,8 @@ from numba import prange
 from .. import get_num_threads
 from .conv_plan import Problem, cut, phase_lines
 from .jit import inline_kernel, kernel, parallel_kernel
-from .tile import VECTOR_BYTES, lanes
+from .memory import empty
+from .tile_code import VECTOR_BYTES, lanes
 from .tile_lanes import (
     LANE_ROWS,
     copy_tile,
@@ -78,7 +79,7 @@ def lanes_gather(
 ) -> np.ndarray:
     """conv2d or conv_transpose2d with one channel a lane; `flat` is that of conv.py."""
     dtype, p = np.result_type(x, weight), problem
-    y = np.empty((p.batch, *p.output_size, p.out_channels), dtype)
+    y = empty((p.batch, *p.output_size, p.out_channels), dtype)
     made = _plan(p, lanes(dtype), dtype.itemsize, get_num_threads())
     slices = made.geometry[SLICES]
     packed = np.empty(slices * len(made.steps) * made.geometry[INNER] * lanes(dtype), dtype)

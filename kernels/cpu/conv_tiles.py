@@ -12,16 +12,11 @@ import numpy as np
 from numba import prange
 
 from .conv_plan import GEOMETRY
-from .jit import inline_kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .tile import MAX_ROWS as MOST_ROWS
-from .tile import (
-    RUN_ROWS,
-    VECTOR_BYTES,
-    gather_tile,
-    outer_run_tile,
-    outer_tile,
-    transpose_tile,
-)
+from .tile import RUN_ROWS, gather_tile, outer_run_tile, outer_tile
+from .tile_code import VECTOR_BYTES
+from .transpose import transpose_square
 
 (
     BATCH, HEIGHT, WIDTH, CHANNELS, GROUP_CHANNELS, GROUPS, GROUP_OUTPUTS, COLUMNS,
@@ -32,6 +27,7 @@ from .tile import (
 
 # Rows of a weight gradient from which copying a panel of grad to aligned memory pays.
 COPY_DEPTH = 96
+UNPACKED = 16  # rows of a weight gradient that one item unpacks
 
 
 @parallel_kernel
@@ -40,212 +36,211 @@ def pack_weight(weight, packed, geo, phases, taps, panels, strides):
 
     strides = elements from one output channel, tap, input channel and group to the next.
     """
+    for item in prange(len(taps) * geo[GROUPS] * len(panels)):
+        _pack(np.int64(item), weight, packed, geo, phases, taps, panels, strides)
+
+
+@helper
+def _pack(item, weight, packed, geo, phases, taps, panels, strides):
+    """One tap, group and panel of `pack_weight`."""
     stride_n, stride_tap, stride_c, stride_g = strides
     channels, columns, count = geo[GROUP_CHANNELS], geo[COLUMNS], len(panels)
     lanes = VECTOR_BYTES // weight.itemsize
-    for item in prange(len(taps) * geo[GROUPS] * count):
-        panel = item % count
-        group = item // count % geo[GROUPS]
-        which = item // count // geo[GROUPS]
-        tap, phase, at = taps[which, 0], taps[which, 1], taps[which, 2]
-        depth = phases[phase, 1] * phases[phase, 2]
-        first, wide = panels[panel, 0], _panel_width(panel, panels, geo)
-        outputs = min(wide, geo[GROUP_OUTPUTS] - first)
-        source = group * stride_g + first * stride_n + tap * stride_tap
-        target = phases[phase, 7] + (group * columns + first) * depth + at * channels * wide
-        target += _skip(packed)
-        if stride_n == 1:
-            for c in range(channels):
-                row = packed[target + c * wide : target + c * wide + wide]
-                line = weight[source + c * stride_c : source + c * stride_c + outputs]
-                for n in range(outputs):
-                    row[n] = line[n]
-                for n in range(outputs, wide):
-                    row[n] = 0
-            continue
-        for c0 in range(0, channels, lanes):  # squares, through registers where they are whole
-            c1 = min(c0 + lanes, channels)
-            for n0 in range(0, wide, lanes):
-                corner, place = source + n0 * stride_n + c0, target + c0 * wide + n0
-                if c1 - c0 == lanes and n0 + lanes <= outputs:
-                    _transpose(weight, corner, stride_n, packed, place, wide)
-                    continue
-                for n in range(min(n0 + lanes, outputs) - n0):
-                    line = weight[corner + n * stride_n : corner + n * stride_n + c1 - c0]
-                    for c in range(c1 - c0):
-                        packed[place + c * wide + n] = line[c]
+    panel = item % count
+    group = item // count % geo[GROUPS]
+    which = item // count // geo[GROUPS]
+    tap, phase, at = taps[which, 0], taps[which, 1], taps[which, 2]
+    depth = phases[phase, 1] * phases[phase, 2]
+    first, wide = panels[panel, 0], _panel_width(panel, panels, geo)
+    outputs = min(wide, geo[GROUP_OUTPUTS] - first)
+    source = group * stride_g + first * stride_n + tap * stride_tap
+    target = phases[phase, 7] + (group * columns + first) * depth + at * channels * wide
+    target += _skip(packed)
+    if stride_n == 1:
+        for c in range(channels):
+            row = packed[target + c * wide : target + c * wide + wide]
+            line = weight[source + c * stride_c : source + c * stride_c + outputs]
+            for n in range(outputs):
+                row[n] = line[n]
+            for n in range(outputs, wide):
+                row[n] = 0
+        return
+    for c0 in range(0, channels, lanes):  # squares, through registers where they are whole
+        c1 = min(c0 + lanes, channels)
+        for n0 in range(0, wide, lanes):
+            corner, place = source + n0 * stride_n + c0, target + c0 * wide + n0
+            if c1 - c0 == lanes and n0 + lanes <= outputs:
+                transpose_square(weight, corner, stride_n, packed, place, wide)
+                continue
+            for n in range(min(n0 + lanes, outputs) - n0):
+                line = weight[corner + n * stride_n : corner + n * stride_n + c1 - c0]
                 for c in range(c1 - c0):
-                    for n in range(max(n0, outputs), n0 + lanes):
-                        packed[target + (c0 + c) * wide + n] = 0
+                    packed[place + c * wide + n] = line[c]
+            for c in range(c1 - c0):
+                for n in range(max(n0, outputs), n0 + lanes):
+                    packed[target + (c0 + c) * wide + n] = 0
 
 
 @parallel_kernel
 def gather(x, packed, bias, slope, y, geo, phases, segments, pixels, outputs, panels):
     """y = leaky(the gather of x with packed weights, plus bias in whole vectors a group)."""
+    workers = geo[WORKERS] if geo[SPLITS] == 1 else geo[BLOCKS] * geo[SPLITS]
+    for worker in prange(workers):
+        _gather(
+            np.int64(worker), x, packed, bias, slope, y, geo, phases, segments, pixels, outputs,
+            panels,
+        )  # fmt: skip
+
+
+@helper
+def _gather(worker, x, packed, bias, slope, y, geo, phases, segments, pixels, outputs, panels):
+    """One worker's share of `gather`."""
     units, splits = len(panels) * geo[GROUPS], geo[SPLITS]
     items = geo[BLOCKS] * splits
     workers = geo[WORKERS] if splits == 1 else items
     size, leak = x.itemsize, x.dtype.type(slope)
-    for worker in prange(workers):
-        scratch = np.empty(geo[SCRATCH], x.dtype)
-        last_in, last_out = np.empty(MOST_ROWS, np.int64), np.empty(MOST_ROWS, np.int64)
-        for item in range(worker * items // workers, (worker + 1) * items // workers):
-            block, split = item // splits, item % splits
-            n0, n1, t0, t1 = block_extent(block, geo)
-            base = block_input(x, scratch, n0, n1, t0, t1, geo)
-            target = y.ctypes.data + (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) * size
-            for unit in range(split * units // splits, (split + 1) * units // splits):
-                group, panel = unit // len(panels), unit % len(panels)
-                first, vectors = panels[panel, 0], panels[panel, 1]
-                rows, tail = panels[panel, 2], panels[panel, 3]
-                start = bias.ctypes.data + (group * geo[COLUMNS] + first) * size
-                a = base + group * geo[GROUP_CHANNELS] * size
-                column = group * geo[GROUP_OUTPUTS] + first
-                for f in range(len(phases)):
-                    seg, seg_count, length = phases[f, 0], phases[f, 1], phases[f, 2]
-                    pixel, height, width = phases[f, 3], phases[f, 4], phases[f, 5]
-                    out, pack = phases[f, 6], phases[f, 7]
-                    count = (n1 - n0) * (min(t1, height) - t0) * width
-                    depth = seg_count * length
-                    b = packed.ctypes.data + _skip(packed) * size
-                    b += (pack + (group * geo[COLUMNS] + first) * depth) * size
-                    to = target + (out + column) * size
-                    seg_at = segments.ctypes.data + seg * 8
-                    for p in range(0, count, rows):
-                        at_in = pixels.ctypes.data + (pixel + p) * 8
-                        at_out = outputs.ctypes.data + (pixel + p) * 8
-                        if p + rows > count:  # a short tile: repeat its last pixel
-                            for r in range(rows):
-                                last_in[r] = pixels[pixel + min(p + r, count - 1)]
-                                last_out[r] = outputs[pixel + min(p + r, count - 1)]
-                            at_in, at_out = last_in.ctypes.data, last_out.ctypes.data
-                        gather_tile(
-                            x.dtype.type(0), vectors, a, at_in, seg_at, seg_count, length, b,
-                            start, to, at_out, tail, leak,
-                        )  # fmt: skip
+    scratch = np.empty(geo[SCRATCH], x.dtype)
+    last_in, last_out = np.empty(MOST_ROWS, np.int64), np.empty(MOST_ROWS, np.int64)
+    for item in range(worker * items // workers, (worker + 1) * items // workers):
+        block, split = item // splits, item % splits
+        n0, n1, t0, t1 = block_extent(block, geo)
+        base = block_input(x, scratch, n0, n1, t0, t1, geo)
+        target = y.ctypes.data + (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) * size
+        for unit in range(split * units // splits, (split + 1) * units // splits):
+            group, panel = unit // len(panels), unit % len(panels)
+            first, vectors = panels[panel, 0], panels[panel, 1]
+            rows, tail = panels[panel, 2], panels[panel, 3]
+            start = bias.ctypes.data + (group * geo[COLUMNS] + first) * size
+            a = base + group * geo[GROUP_CHANNELS] * size
+            column = group * geo[GROUP_OUTPUTS] + first
+            for f in range(len(phases)):
+                seg, seg_count, length = phases[f, 0], phases[f, 1], phases[f, 2]
+                pixel, height, width = phases[f, 3], phases[f, 4], phases[f, 5]
+                out, pack = phases[f, 6], phases[f, 7]
+                count = (n1 - n0) * (min(t1, height) - t0) * width
+                depth = seg_count * length
+                b = packed.ctypes.data + _skip(packed) * size
+                b += (pack + (group * geo[COLUMNS] + first) * depth) * size
+                to = target + (out + column) * size
+                seg_at = segments.ctypes.data + seg * 8
+                for p in range(0, count, rows):
+                    at_in = pixels.ctypes.data + (pixel + p) * 8
+                    at_out = outputs.ctypes.data + (pixel + p) * 8
+                    if p + rows > count:  # a short tile: repeat its last pixel
+                        for r in range(rows):
+                            last_in[r] = pixels[pixel + min(p + r, count - 1)]
+                            last_out[r] = outputs[pixel + min(p + r, count - 1)]
+                        at_in, at_out = last_in.ctypes.data, last_out.ctypes.data
+                    gather_tile(
+                        x.dtype.type(0), vectors, a, at_in, seg_at, seg_count, length, b,
+                        start, to, at_out, tail, leak,
+                    )  # fmt: skip
 
 
 @parallel_kernel
 def weight_grad(x, grad, sums, depth, geo, phases, pixels, rows_table, panels):
     """sums[worker] = that worker's share of the weight gradient, as (group, panel, k, column)."""
+    for worker in prange(geo[WORKERS]):
+        _weight_grad(
+            np.int64(worker), x, grad, sums, depth, geo, phases, pixels, rows_table, panels
+        )
+
+
+@helper
+def _weight_grad(worker, x, grad, sums, depth, geo, phases, pixels, rows_table, panels):
+    """One worker's share of `weight_grad`."""
     workers, blocks, size = geo[WORKERS], geo[BLOCKS], x.itemsize
     padded_depth = len(rows_table)
     outputs, width = geo[GROUP_OUTPUTS] * geo[GROUPS], phases[0, 5]
     lanes, widest = VECTOR_BYTES // size, _panel_width(np.int64(0), panels, geo)
-    for worker in prange(workers):
-        scratch = np.empty(geo[SCRATCH], x.dtype)
-        copy = np.empty(len(pixels) * widest + lanes, x.dtype)
-        begin = worker * blocks // workers
-        for block in range(begin, (worker + 1) * blocks // workers):
-            n0, n1, t0, t1 = block_extent(block, geo)
-            base = block_input(x, scratch, n0, n1, t0, t1, geo)
-            count = (n1 - n0) * (t1 - t0) * width
-            source = grad.ctypes.data + (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) * size
-            for group in range(geo[GROUPS]):
-                a = base + group * geo[GROUP_CHANNELS] * size
-                for panel in range(len(panels)):
-                    first, vectors = panels[panel, 0], panels[panel, 1]
-                    rows, tail = panels[panel, 2], panels[panel, 3]
-                    b = source + (group * geo[GROUP_OUTPUTS] + first) * size
-                    place = ((worker * geo[GROUPS] + group) * geo[COLUMNS] + first) * padded_depth
-                    wide, stride = _panel_width(panel, panels, geo), outputs
-                    if depth >= COPY_DEPTH:  # many passes over grad's panel: read it aligned
-                        columns = wide - lanes + tail
-                        skip = _skip(copy)
-                        origin = (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) + first
-                        origin += group * geo[GROUP_OUTPUTS]
-                        for p in range(count):
-                            row = copy[skip + p * wide : skip + p * wide + columns]
-                            line = grad[origin + p * outputs : origin + p * outputs + columns]
-                            for n in range(columns):
-                                row[n] = line[n]
-                        b, stride = copy.ctypes.data + skip * size, wide
-                    if vectors == 1 and geo[GROUP_CHANNELS] % RUN_ROWS == 0:
-                        for k in range(0, depth, RUN_ROWS):
-                            outer_run_tile(
-                                x.dtype.type(0), a + rows_table[k] * size, pixels.ctypes.data,
-                                count, b, stride, sums.ctypes.data + (place + k * wide) * size,
-                                np.int64(block == begin), tail,
-                            )  # fmt: skip
-                        continue
-                    for k in range(0, depth, rows):
-                        outer_tile(
-                            x.dtype.type(0), vectors, a, rows_table.ctypes.data + k * 8,
-                            pixels.ctypes.data, count, b, stride,
-                            sums.ctypes.data + (place + k * wide) * size,
+    scratch = np.empty(geo[SCRATCH], x.dtype)
+    copy = np.empty(len(pixels) * widest + lanes, x.dtype)
+    begin = worker * blocks // workers
+    for block in range(begin, (worker + 1) * blocks // workers):
+        n0, n1, t0, t1 = block_extent(block, geo)
+        base = block_input(x, scratch, n0, n1, t0, t1, geo)
+        count = (n1 - n0) * (t1 - t0) * width
+        source = grad.ctypes.data + (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) * size
+        for group in range(geo[GROUPS]):
+            a = base + group * geo[GROUP_CHANNELS] * size
+            for panel in range(len(panels)):
+                first, vectors = panels[panel, 0], panels[panel, 1]
+                rows, tail = panels[panel, 2], panels[panel, 3]
+                b = source + (group * geo[GROUP_OUTPUTS] + first) * size
+                place = ((worker * geo[GROUPS] + group) * geo[COLUMNS] + first) * padded_depth
+                wide, stride = _panel_width(panel, panels, geo), outputs
+                if depth >= COPY_DEPTH:  # many passes over grad's panel: read it aligned
+                    columns = wide - lanes + tail
+                    skip = _skip(copy)
+                    origin = (n0 * geo[IMAGE_OUT] + t0 * geo[ROW_OUT]) + first
+                    origin += group * geo[GROUP_OUTPUTS]
+                    for p in range(count):
+                        row = copy[skip + p * wide : skip + p * wide + columns]
+                        line = grad[origin + p * outputs : origin + p * outputs + columns]
+                        for n in range(columns):
+                            row[n] = line[n]
+                    b, stride = copy.ctypes.data + skip * size, wide
+                if vectors == 1 and geo[GROUP_CHANNELS] % RUN_ROWS == 0:
+                    for k in range(0, depth, RUN_ROWS):
+                        outer_run_tile(
+                            x.dtype.type(0), a + rows_table[k] * size, pixels.ctypes.data,
+                            count, b, stride, sums.ctypes.data + (place + k * wide) * size,
                             np.int64(block == begin), tail,
                         )  # fmt: skip
+                    continue
+                for k in range(0, depth, rows):
+                    outer_tile(
+                        x.dtype.type(0), vectors, a, rows_table.ctypes.data + k * 8,
+                        pixels.ctypes.data, count, b, stride,
+                        sums.ctypes.data + (place + k * wide) * size,
+                        np.int64(block == begin), tail,
+                    )  # fmt: skip
 
 
 @parallel_kernel
 def unpack_weight_grad(sums, result, depth, padded_depth, geo, panels):
     """result[o, k] = the sum over workers, in order, of sums[worker] in the tiles' layout."""
+    strips = (depth + UNPACKED - 1) // UNPACKED
+    for item in prange(geo[GROUPS] * len(panels) * strips):
+        _unpack(np.int64(item), sums, result, depth, padded_depth, geo, panels)
+
+
+@helper
+def _unpack(item, sums, result, depth, padded_depth, geo, panels):
+    """One group, panel and strip of `unpack_weight_grad`."""
     count, columns, workers = len(panels), geo[COLUMNS], geo[WORKERS]
     lanes = VECTOR_BYTES // sums.itemsize
-    strips = (depth + 15) // 16
-    for item in prange(geo[GROUPS] * count * strips):
-        strip, panel, group = item % strips, item // strips % count, item // strips // count
-        first = panels[panel, 0]
-        wide = _panel_width(panel, panels, geo)
-        outputs = min(wide, geo[GROUP_OUTPUTS] - first)
-        k0, k1 = strip * 16, min(strip * 16 + 16, depth)
-        place = (group * columns + first) * padded_depth
-        total = sums[place + k0 * wide : place + k1 * wide]
-        for worker in range(1, workers):
-            source = place + worker * geo[GROUPS] * columns * padded_depth
-            share = sums[source + k0 * wide : source + k1 * wide]
-            for i in range(len(total)):
-                total[i] += share[i]
-        target = (group * geo[GROUP_OUTPUTS] + first) * depth
-        for n0 in range(0, outputs, lanes):
-            n1 = min(n0 + lanes, outputs)
-            for k in range(k0, k1, lanes):
-                corner = place + k * wide + n0
-                if k + lanes <= k1 and n1 - n0 == lanes:
-                    _transpose(sums, corner, wide, result, target + n0 * depth + k, depth)
-                    continue
-                for n in range(n0, n1):
-                    row = result[target + n * depth + k : target + n * depth + min(k + lanes, k1)]
-                    for i in range(len(row)):
-                        row[i] = sums[corner + i * wide + n - n0]
-
-
-@parallel_kernel
-def to_channels_last(x, result, images, channels, pixels):
-    """result (images, pixels, channels) = x (images, channels, pixels), both contiguous."""
-    lanes = VECTOR_BYTES // x.itemsize
-    strip = lanes if channels >= lanes else 32 * lanes
-    strips = (pixels + strip - 1) // strip
-    for item in prange(images * strips):
-        base, p0 = item // strips * channels * pixels, item % strips * strip
-        p1 = min(p0 + strip, pixels)
-        for c0 in range(0, channels, lanes):
-            c1 = min(c0 + lanes, channels)
-            source, target = base + c0 * pixels + p0, base + p0 * channels + c0
-            if p1 - p0 == lanes and c1 - c0 == lanes:
-                _transpose(x, source, pixels, result, target, channels)
+    strips = (depth + UNPACKED - 1) // UNPACKED
+    strip, panel, group = item % strips, item // strips % count, item // strips // count
+    first = panels[panel, 0]
+    wide = _panel_width(panel, panels, geo)
+    outputs = min(wide, geo[GROUP_OUTPUTS] - first)
+    k0, k1 = strip * UNPACKED, min(strip * UNPACKED + UNPACKED, depth)
+    place = (group * columns + first) * padded_depth
+    total = sums[place + k0 * wide : place + k1 * wide]
+    for worker in range(1, workers):
+        source = place + worker * geo[GROUPS] * columns * padded_depth
+        share = sums[source + k0 * wide : source + k1 * wide]
+        for i in range(len(total)):
+            total[i] += share[i]
+    target = (group * geo[GROUP_OUTPUTS] + first) * depth
+    for n0 in range(0, outputs, lanes):
+        n1 = min(n0 + lanes, outputs)
+        for k in range(k0, k1, lanes):
+            corner = place + k * wide + n0
+            if k + lanes <= k1 and n1 - n0 == lanes:
+                transpose_square(sums, corner, wide, result, target + n0 * depth + k, depth)
                 continue
-            for c in range(c1 - c0):
-                plane = x[source + c * pixels : source + c * pixels + p1 - p0]
-                column = result[target + c : base + p1 * channels : channels]
-                for p in range(len(plane)):
-                    column[p] = plane[p]
+            for n in range(n0, n1):
+                row = result[target + n * depth + k : target + n * depth + min(k + lanes, k1)]
+                for i in range(len(row)):
+                    row[i] = sums[corner + i * wide + n - n0]
 
 
 @inline_kernel
 def _skip(array):
     """Elements to skip so that what follows is aligned to whole vectors."""
     return -(array.ctypes.data // array.itemsize) % (VECTOR_BYTES // array.itemsize)
-
-
-@inline_kernel
-def _transpose(source, start, stride, target, place, pitch):
-    """Transpose a square: rows of `source` from `start`, rows of `target` from `place`."""
-    size = source.itemsize
-    transpose_tile(
-        source.dtype.type(0), source.ctypes.data + start * size, stride,
-        target.ctypes.data + place * size, pitch,
-    )  # fmt: skip
 
 
 @inline_kernel

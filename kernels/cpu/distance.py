@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .jit import kernel, parallel_kernel
+from .jit import helper, parallel_kernel
 from .reduction import BLOCK, chunks, zeros
 from .rows import SERIAL, flat, flat_like
 
@@ -47,7 +47,7 @@ def _scaled(x, y, scale, sign):
     return out
 
 
-@kernel
+@helper
 def _sum_part(x, y, absolute):
     total = 0.0
     for top in range(0, x.size, BLOCK):
@@ -79,7 +79,7 @@ def _sum(x, y, absolute, pieces):
     return total
 
 
-@kernel
+@helper
 def _scale_part(x, y, scale, sign, out):
     if sign:
         for i in range(out.size):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ..reference.gather import check_rows, patch_grid
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL, empty_images
 
 
@@ -54,7 +54,7 @@ def fold(columns: np.ndarray, output_size, kernel_size, dilation, padding, strid
     return images
 
 
-@kernel
+@helper
 def _scatter_columns(grad, index, total, first, last):
     for i in range(index.size):
         sums, line = total[index[i], first:last], grad[i, first:last]

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 from numba import prange
 
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .norm import dx_chunk, grad_chunk, moments_chunk, normalise_chunk
 from .reduction import FIRST, chunks, zeros
 from .rows import SERIAL, contiguous_last, lanes, like_rows
@@ -84,7 +84,7 @@ def _places(width: int, channels: int, groups: int) -> np.ndarray:
     return np.stack([channel, channel * groups // channels])
 
 
-@kernel
+@helper
 def _join_moments(means, squares, rows, places, mean, var):
     """mean and var (groups,) of one example, from the moments (pieces, lanes) of its parts."""
     pieces, width = means.shape
@@ -103,7 +103,7 @@ def _join_moments(means, squares, rows, places, mean, var):
         var[g] = 0.0 if s[g] < 0 else s[g] / max(seen[g], 1)
 
 
-@kernel
+@helper
 def _fill_lanes(mean, var, weight, bias, eps, places, lane):
     """lane (3, lanes) = the mean, weight / sqrt(var + eps) and bias of each lane of an example."""
     for j in range(lane.shape[1]):
@@ -150,7 +150,7 @@ def _groups(x, weight, bias, eps, places, y, mean, var, pieces, items):
             normalise_chunk(x[e], first, last, lane[e, 0], lane[e, 1], lane[e, 2], one, y[e])
 
 
-@kernel
+@helper
 def _join_grad(totals, moments, mean, var, weight, eps, places, rows, sums, lane):
     """Add one example to sums (dweight, dbias); fill what dx is made of: lane (4, lanes).
 
@@ -178,12 +178,12 @@ def _join_grad(totals, moments, mean, var, weight, eps, places, rows, sums, lane
         lane[3, j] = slant[g] * inverse * inverse * inverse / count
 
 
-@kernel
+@helper
 def _sum_piece(grad, x, lane, one, first, last, total, moment):
     grad_chunk(grad, x, lane[0], lane[1], lane[1], one, first, last, total, moment)
 
 
-@kernel
+@helper
 def _dx_piece(grad, x, lane, one, first, last, dx):
     dx_chunk(grad, x, lane[0], lane[1], lane[1], one, first, last, lane[2], lane[3], dx)
 
@@ -223,7 +223,7 @@ def _groups_grad(grad, x, mean, var, weight, eps, places, dx, sums, pieces, item
 # ------------------------------------------------------------------- vectors that are one group
 
 
-@kernel
+@helper
 def _row_moments(row):
     """Mean and biased variance of a vector, blocks of it in its own precision."""
     total, square = 0.0, 0.0
@@ -242,7 +242,7 @@ def _row_moments(row):
     return mean, square / row.size
 
 
-@kernel
+@helper
 def _rows_piece(x, weight, bias, eps, y, mean, var, first, last):
     for i in range(first, last):
         row, out = x[i], y[i]
@@ -264,7 +264,7 @@ def _rows(x, weight, bias, eps, y, mean, var, pieces):
             _rows_piece(x, weight, bias, eps, y, mean, var, first, last)
 
 
-@kernel
+@helper
 def _rows_grad_piece(grad, x, mean, var, weight, eps, dx, first, last, sums):
     """dx, and what these rows add to sums (2, C), kept in x's precision for 32 rows at a time."""
     width = x.shape[1]

@@ -24,6 +24,7 @@ from numba.core import event
 
 from .. import get_num_threads
 from .cache import keep
+from .linking import KernelCompiler, PartCompiler
 
 # Sums may be reordered and a*b+c fused, so that loops vectorise; but NaN and infinity stay exactly
 # as IEEE has them: "nnan" and "ninf" (and with them "fast") would let the compiler drop tests.
@@ -33,12 +34,27 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FASTMATH, "error_model": "
 
 def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile a serial function; it can be called from Python and from other kernels."""
-    return keep(numba.njit(**OPTIONS | options)(function))
+    options = OPTIONS | {"no_cfunc_wrapper": True, "pipeline_class": KernelCompiler} | options
+    return keep(numba.njit(**options)(function))
+
+
+def helper(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Compile a part of kernels, which call it; it has no machine code of its own."""
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    made: Any = numba.njit(pipeline_class=PartCompiler, **OPTIONS | wrappers | options)(function)
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{function.__name__} is called from compiled kernels only")
+
+    # What Numba calls when Python does, and what would let Python call machine code at once.
+    made._compile_for_args = refuse
+    made.add_overload = lambda result: made.overloads.update({result.signature.args: result})
+    return made
 
 
 def inline_kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """Compile a small helper so that LLVM always inlines it; call it from kernels only."""
-    return kernel(function, forceinline=True, **options)
+    """A small helper that LLVM always inlines."""
+    return helper(function, forceinline=True, **options)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:

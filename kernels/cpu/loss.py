@@ -12,7 +12,7 @@ from numba import prange
 
 from ..reference import loss as reference
 from .elementwise import exp_element, log1p_element, sigmoid_element
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL, as_rows, like_rows
 
 PART = 8192  # elements whose costs are added in float32 lanes before the sum goes on in float64
@@ -78,7 +78,7 @@ def _element(x, target):
     return ((x if x > zero else zero) - x * target) + log1p_element(exp_element(-abs(x)))
 
 
-@kernel
+@helper
 def _part(x, target):
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -86,7 +86,7 @@ def _part(x, target):
     return total
 
 
-@kernel
+@helper
 def _row(x, target):
     total = 0.0
     for start in range(0, x.size, PART):
@@ -137,7 +137,7 @@ def _cost_grad(grad, x, target, dx):
                 dx[i, j] = g * (sigmoid_element(x[i, j]) - target[i, j])
 
 
-@kernel
+@helper
 def _exps(row, y):
     """y = e^(row - its largest), their sum, and the largest."""
     largest = row[0]

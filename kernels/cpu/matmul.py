@@ -14,7 +14,7 @@ from numba import prange
 from .. import get_num_threads
 from .blas import gemm
 from .elementwise import leaky_element, leaky_relu
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, kernel, parallel_kernel
 
 # Below so many multiplications a product runs on the calling thread: waking others costs more.
 SERIAL = 1 << 18
@@ -244,7 +244,7 @@ def _parallel_one(a, ta, b, tb, out, bias, slope, down, across):
         )  # fmt: skip
 
 
-@kernel
+@helper
 def _before(grad, y, slope, before, total, j0, j1):
     """Columns j0..j1 of the gradient before the activation that made y, and their sums."""
     leak, width, rows = grad.dtype.type(slope), j1 - j0, len(grad)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL, channels_last, contiguous_last, empty_images
 
 
@@ -46,7 +46,7 @@ def _beats(value, best):
     return (value > best) | (value != value)
 
 
-@kernel
+@helper
 def _pair_row(top, bottom, y, taps):
     """A row of 2x2 windows of stride 2, from two rows of the image."""
     for ow in range(y.shape[0]):
@@ -62,7 +62,7 @@ def _pair_row(top, bottom, y, taps):
             out[i], tap[i] = (d[i] if wins else best), (np.int32(3) if wins else at)
 
 
-@kernel
+@helper
 def _pool_row(image, top, left, kh, kw, sw, y, taps):
     """A row of windows, of any size, whose first has its corner at (top, left)."""
     height, width, channels = image.shape
@@ -86,7 +86,7 @@ def _pool_row(image, top, left, kh, kw, sw, y, taps):
             out[c], tap_out[c] = best[c], at[c]
 
 
-@kernel
+@helper
 def _pool_task(images, task, kh, kw, sh, sw, ph, pw, y, taps):
     rows = y.shape[1]
     n, oh = task // rows, task % rows
@@ -108,7 +108,7 @@ def _pool(images, kh, kw, sh, sw, ph, pw, y, taps):
             _pool_task(images, task, kh, kw, sh, sw, ph, pw, y, taps)
 
 
-@kernel
+@helper
 def _spread_row(grad, taps, ih, kh, kw, sh, sw, ph, pw, out):
     """The gradient of input row ih, from every row of windows that covers it."""
     out[:] = 0
@@ -137,7 +137,7 @@ def _spread(grad, taps, kh, kw, sh, sw, ph, pw, dx):
             _spread_row(grad[n], taps[n], ih, kh, kw, sh, sw, ph, pw, dx[n, ih])
 
 
-@kernel
+@helper
 def _pick_row(image, taps, top, left, kh, kw, sw, out):
     height, width, _ = image.shape
     out[:] = 0

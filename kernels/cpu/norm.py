@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from .elementwise import leaky_element
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .reduction import BLOCK, FIRST, chunks, zeros
 from .rows import as_rows, lanes, like_rows
 
@@ -78,7 +78,7 @@ def _vectors(x, scale, shift):
     return scale, shift
 
 
-@kernel
+@helper
 def moments_chunk(x, first, last, mean, square):
     """Mean and sum of squared deviations of the columns of x[first:last], block by block.
 
@@ -120,7 +120,7 @@ def moments_chunk(x, first, last, mean, square):
         seen += n
 
 
-@kernel
+@helper
 def _join_moments(means, squares, rows, mean, var):
     """Join the chunks' and lanes' moments, in order, into mean and biased variance a channel."""
     pieces, width = means.shape
@@ -142,7 +142,7 @@ def _join_moments(means, squares, rows, mean, var):
         var[c] = 0.0 if s[c] < 0 else s[c] / max(seen, 1)
 
 
-@kernel
+@helper
 def _spread(vector, width):
     """(C,) repeated to the lanes of a folded row."""
     lane = np.empty(width, vector.dtype)
@@ -152,7 +152,7 @@ def _spread(vector, width):
     return lane
 
 
-@kernel
+@helper
 def _scales(var, weight, eps):
     scale = np.empty_like(weight)
     for c in range(scale.size):
@@ -161,7 +161,7 @@ def _scales(var, weight, eps):
     return scale
 
 
-@kernel
+@helper
 def normalise_chunk(x, first, last, mean, scale, bias, slope, y):
     """Rows first..last of y."""
     width = x.shape[1]
@@ -218,7 +218,7 @@ def _inner(grad, deviation, scale, bias, slope):
     return leaky_element(deviation * scale + bias, grad, slope)
 
 
-@kernel
+@helper
 def grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
     """Sums over x[first:last] of the gradient before the activation, and of it times x - mean."""
     width = x.shape[1]
@@ -247,7 +247,7 @@ def grad_chunk(grad, x, mean, scale, bias, slope, first, last, total, moment):
             moment[j] += weighted[j]
 
 
-@kernel
+@helper
 def dx_chunk(grad, x, mean, scale, bias, slope, first, last, offset, tilt, dx):
     """Rows first..last of dx."""
     width = x.shape[1]
@@ -258,7 +258,7 @@ def dx_chunk(grad, x, mean, scale, bias, slope, first, last, offset, tilt, dx):
             dx[i, j] = scale[j] * g - (offset[j] + tilt[j] * d)
 
 
-@kernel
+@helper
 def _join_grad(totals, moments, rows, var, eps, scale, train, sums):
     """Fill sums; return what to take from scale * grad a channel, and times x - mean."""
     pieces, width = totals.shape

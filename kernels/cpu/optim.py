@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL
 
 PART = 8192  # elements of one task
@@ -74,7 +74,7 @@ def _flat(name, first, *others):
     return views
 
 
-@kernel
+@helper
 def _sgd_part(p, g, v, lr, momentum, share, decay, nesterov):
     if momentum == 0:
         for i in range(p.size):
@@ -112,7 +112,7 @@ def _rmsprop_move(p, g, s, a, alpha, share, eps, decay, centered):
     return g / (np.sqrt(variance) + eps), s, a
 
 
-@kernel
+@helper
 def _rmsprop_part(p, g, s, v, a, lr, alpha, share, eps, decay, momentum, centered):
     zero = p.dtype.type(0)
     if momentum == 0 and not centered:

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ..reference.pool import check_indices
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL, channels_last, contiguous_last, empty_images
 
 
@@ -81,7 +81,7 @@ def _first_inside(start, step, extent):
     return min(first, extent - 1)
 
 
-@kernel
+@helper
 def _max_pool_row(image, oh, kh, kw, sh, sw, ph, pw, dh, dw, out):
     height, width, channels = image.shape
     best = np.empty(channels, image.dtype)
@@ -135,7 +135,7 @@ def _gather(images, index, out):
                 out[n, p, c] = images[n, index[n, p, c], c]
 
 
-@kernel
+@helper
 def _scatter_channels(grad, index, first, last, out):
     for p in range(grad.shape[0]):
         for c in range(first, last):
@@ -171,7 +171,7 @@ def _divisor(rows, columns, whole, include_pad, divisor):
     return whole if include_pad else rows * columns
 
 
-@kernel
+@helper
 def _avg_pool_row(image, oh, kh, kw, sh, sw, ph, pw, include_pad, divisor, out):
     height, width, channels = image.shape
     top, bottom, full_rows = _window(oh, height, kh, sh, ph)
@@ -205,7 +205,7 @@ def _avg_pool(images, kh, kw, sh, sw, ph, pw, include_pad, divisor, out):
             _avg_pool_row(images[n], oh, kh, kw, sh, sw, ph, pw, include_pad, divisor, out[n, oh])
 
 
-@kernel
+@helper
 def _avg_pool_grad_row(grad, ih, height, kh, kw, sh, sw, ph, pw, include_pad, divisor, out):
     """The gradient of input row ih: every window that covers a pixel adds its share."""
     rows, columns, channels = grad.shape

@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from .elementwise import leaky_element
-from .jit import kernel, parallel_kernel
+from .jit import helper, parallel_kernel
 from .rows import SERIAL, as_rows, lanes, like_rows
 
 BLOCK = 16384  # elements
@@ -95,7 +95,7 @@ def _middle(shape, strides, axes, itemsize):
     return tuple(order), outer, length, inner, tuple(shape[axis] for axis in left), back
 
 
-@kernel
+@helper
 def sum_chunk(x, first, last, total):
     """Add the columns of x[first:last] to total (float64)."""
     width = x.shape[1]
@@ -131,7 +131,7 @@ def _sum_columns(x, out, pieces):
         join_sums(parts[item * pieces : (item + 1) * pieces], out[item])
 
 
-@kernel
+@helper
 def _sum_row(row):
     total = 0.0
     for top in range(0, row.size, BLOCK):
@@ -165,7 +165,7 @@ def _sum_rows(x, out, pieces):
             out[row] = total
 
 
-@kernel
+@helper
 def _leaky_grad_sum_chunk(grad, x, slope, first, last, dx, total):
     """Rows first..last of dx, whose columns are added to total (float64)."""
     width = x.shape[1]
@@ -196,7 +196,7 @@ def _leaky_grad_sum(grad, x, slope, dx, out, pieces):
     join_sums(parts, out)
 
 
-@kernel
+@helper
 def join_sums(parts, out):
     """out (C,) = the sums of parts (chunks, lanes) over chunks, and over lanes of one channel."""
     pieces, width = parts.shape
@@ -210,7 +210,7 @@ def join_sums(parts, out):
         out[c] = total
 
 
-@kernel
+@helper
 def zeros(rows, width):
     """A function of its own, because Numba runs array expressions of parallel kernels in threads.
 

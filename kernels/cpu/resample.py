@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .jit import kernel, parallel_kernel
+from .jit import helper, parallel_kernel
 from .rows import SERIAL, contiguous_last
 
 
@@ -24,7 +24,7 @@ def resample2d(x, row_indices, row_weights, column_indices, column_weights):
     return y.transpose(0, 3, 1, 2)
 
 
-@kernel
+@helper
 def _mix_rows(image, at, weights, out):
     """out (W*C,) = the weighted sum of rows `at` of the image (H, W*C)."""
     count = at.size
@@ -42,7 +42,7 @@ def _mix_rows(image, at, weights, out):
                 out[i] += w * row[i]
 
 
-@kernel
+@helper
 def _mix_columns(row, at, weights, out):
     """out (OW, C) = weighted sums of the pixels of a row (W, C)."""
     channels, count = row.shape[1], at.shape[1]
@@ -62,7 +62,7 @@ def _mix_columns(row, at, weights, out):
                 target[c] += w * pixel[c]
 
 
-@kernel
+@helper
 def _mix_pixels(row, at, weights, out):
     """_mix_columns for one channel, (W,) -> (OW,)."""
     for j in range(out.size):
@@ -72,7 +72,7 @@ def _mix_pixels(row, at, weights, out):
         out[j] = total
 
 
-@kernel
+@helper
 def _task(images, task, row_at, row_weights, column_at, column_weights, mixed, y):
     height, width, channels = images.shape[1:]
     n, i = task // y.shape[1], task % y.shape[1]

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from .conv_tiles import to_channels_last
+from .transpose import to_channels_last
 
 # Below this many elements starting threads costs more than it saves.
 SERIAL = 16384

@@ -12,7 +12,7 @@ from numba import prange
 
 from ..reference import softmax as reference
 from .elementwise import exp_element
-from .jit import inline_kernel, kernel, parallel_kernel
+from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL
 
 
@@ -72,7 +72,7 @@ def _exp_row(row, out):
     return total, top
 
 
-@kernel
+@helper
 def _softmax_row(row, out):
     total, _ = _exp_row(row, out)
     share = np.float32(1) / total
@@ -96,7 +96,7 @@ def _below(x, top, log):
     return (x - top) - log
 
 
-@kernel
+@helper
 def _log_softmax_row(row, out):
     total, top = _exp_row(row, out)
     log = np.float32(np.log(total))
@@ -114,7 +114,7 @@ def _log_softmax(x, out):
             _log_softmax_row(x[r], out[r])
 
 
-@kernel
+@helper
 def _softmax_grad_row(grad, y, out):
     total = np.float32(0)
     for i in range(y.size):
@@ -133,7 +133,7 @@ def _softmax_grad(grad, y, out):
             _softmax_grad_row(grad[r], y[r], out[r])
 
 
-@kernel
+@helper
 def _log_softmax_grad_row(grad, y, out):
     total = np.float32(0)
     for i in range(y.size):

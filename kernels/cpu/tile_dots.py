@@ -8,20 +8,17 @@ summed over are longer than a vector. See tile.py for the rest.
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from .tile import Tile, int_constant, register_count, tile_function
+from .tile_code import INT32, INT64, Tile, int_constant, register_count
+from .tile_library import tile
 
 DOT_OUTPUTS = 8  # at most
 # Outputs -> rows of a tile: the sums, a run of B and a vector of A fill the registers.
 DOT_ROWS = {o: max(1, min(8, (register_count * 3 // 4) // o)) for o in range(1, DOT_OUTPUTS + 1)}
 
 
-@intrinsic
+@tile(cases={outputs: (rows, 1) for outputs, rows in DOT_ROWS.items()})
 def dot_tile(
     typing_context,
     zero,
@@ -44,30 +41,12 @@ def dot_tile(
     as in `gather_tile`.
     """
 
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        element, kinds = context.get_value_type(signature.args[0]), [arg.type for arg in args[2:]]
-        after = builder.append_basic_block("dot_done")
-        switch = builder.switch(args[1], after)
-        for count, high in DOT_ROWS.items():
-            function = tile_function(
-                builder.module, f"dot_{count}", element, kinds, high, 1,
-                lambda t, count=count: _dot(t, count),
-            )  # fmt: skip
-            block = builder.append_basic_block(f"dot_{count}")
-            switch.add_case(int_constant(count), block)
-            with builder.goto_block(block):
-                builder.call(function, args[2:])
-                builder.branch(after)
-        builder.position_at_end(after)
-        return context.get_dummy_value()
 
-    return types.void(zero, *[types.intp] * 10, zero), codegen
-
-
-def _dot(t: Tile, outputs: int) -> None:
-    a, rows, segments, segment_count, length, b, start, out, outs, slope = t.function.args
-    builder = t.builder
-    pointers, table = t.row_pointers(a, rows), t.pointer(segments, _i64)
+@dot_tile.code
+def _dot(t: Tile) -> None:
+    a, rows, segments, segment_count, length, b, start, out, outs, slope = t.args
+    builder, outputs = t.builder, t.case
+    pointers, table = t.row_pointers(a, rows), t.pointer(segments, INT64)
     depth = builder.mul(segment_count, length)
     runs = [t.at(t.pointer(b), builder.mul(depth, int_constant(o))) for o in range(outputs)]
     whole = builder.and_(length, int_constant(-t.lanes))
@@ -134,9 +113,6 @@ def _dot(t: Tile, outputs: int) -> None:
         for r, pointer in enumerate(targets):
             at = r % each * outputs
             order = [min(at + n, t.lanes - 1) for n in range(t.lanes)]
-            mask = ir.Constant(ir.VectorType(_i32, t.lanes), order)
+            mask = ir.Constant(ir.VectorType(INT32, t.lanes), order)
             t.put([builder.shuffle_vector(final[r // each], t.nothing, mask)], pointer, few)
         builder.ret_void()
-
-
-_i32, _i64 = ir.IntType(32), ir.IntType(64)

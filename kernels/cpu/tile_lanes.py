@@ -8,15 +8,10 @@ cover the waiting for each sum's last addition. See tile.py for the rest.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from .tile import VECTOR_BYTES, Tile, int_constant, single, tile_function
+from .tile_code import INT32, INT64, Tile, int_constant
+from .tile_library import tile
 
 LANE_ROWS = 9  # at least 8 for the waiting; the 9 taps of a 3x3 kernel's gradient fill one tile
 # (inputs, outputs of a group) that the tiles know, where the lanes allow it.
@@ -34,7 +29,21 @@ def vectors_of(inner: int, outer: int, lanes: int) -> int:
     return -(-(-(-lanes // outer) * inner) // lanes)
 
 
-@intrinsic
+def outer_rows(inner: int) -> int:
+    """Rows of a lane_outer_tile: rows * inner sums cover the waiting."""
+    return max(1, LANE_ROWS // inner)
+
+
+def _lane_cases(lanes: int) -> dict[int, tuple[int, int]]:
+    kinds = [kind for kind in KINDS if known(*kind, lanes)]
+    return {inner * 256 + outer: (LANE_ROWS, 1) for inner, outer in kinds}
+
+
+def _outer_cases(lanes: int) -> dict[int, tuple[int, int]]:
+    return {kind: (outer_rows(kind // 256), 1) for kind in _lane_cases(lanes)}
+
+
+@tile(cases=_lane_cases)
 def lane_tile(typing_context, zero, kind, a, rows, steps, count, b, start, out, outs, tail, slope):
     """out[outs[r] + n] = leaky(start[n] + sum_{k,j} a[rows[r] + steps[k] + i(n, j)] * b[k, j, n]).
 
@@ -42,66 +51,13 @@ def lane_tile(typing_context, zero, kind, a, rows, steps, count, b, start, out, 
     inner + j. r runs over LANE_ROWS rows, n over the lanes of a vector, of which `tail` are stored,
     k over `count` >= 0 steps, j over inner. `slope` as in `gather_tile`.
     """
-    code = _switch("lanes", lambda inner: LANE_ROWS, _lanes)
-    return types.void(zero, *[types.intp] * 10, zero), code
 
 
-@intrinsic
-def lane_outer_tile(typing_context, zero, kind, a, rows, steps, count, b, stride, out, tail):
-    """out[r, j, n] += sum_k a[rows[r] + steps[k] + i(n, j)] * b[k * stride + n].
-
-    kind, i and n as in `lane_tile`. r runs over outer_rows(inner) rows, k over `count` > 0 steps;
-    only `tail` lanes of b are read, the rest count as zero.
-    """
-    code = _switch("lane_outer", outer_rows, _lane_outer)
-    return types.void(zero, *[types.intp] * 9), code
-
-
-@intrinsic
-def copy_tile(typing_context, zero, source, stride, target, pitch, count, tail):
-    """target[p * pitch + n] = source[p * stride + n] for n < tail, 0 for the other lanes.
-
-    p runs over `count` >= 0 pixels, n over the lanes of a vector.
-    """
-    return types.void(zero, *[types.intp] * 6), single("lane_copy", 1, _copy)
-
-
-def outer_rows(inner: int) -> int:
-    """Rows of a lane_outer_tile: rows * inner sums cover the waiting."""
-    return max(1, LANE_ROWS // inner)
-
-
-def _switch(name: str, rows: Callable[[int], int], build: Callable[..., None]) -> Callable:
-    """Code that calls the tile for a kind."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        element, types = context.get_value_type(signature.args[0]), [arg.type for arg in args[2:]]
-        lanes = VECTOR_BYTES // (4 if isinstance(element, ir.FloatType) else 8)
-        after = builder.append_basic_block("lanes_done")
-        switch = builder.switch(args[1], after)
-        for inner, outer in KINDS:
-            if not known(inner, outer, lanes):
-                continue
-            label = f"{name}_{inner}_{outer}"
-            function = tile_function(
-                builder.module, label, element, types, rows(inner), 1,
-                functools.partial(build, inner=inner, outer=outer),
-            )  # fmt: skip
-            block = builder.append_basic_block(label)
-            switch.add_case(int_constant(inner * 256 + outer), block)
-            with builder.goto_block(block):
-                builder.call(function, args[2:])
-                builder.branch(after)
-        builder.position_at_end(after)
-        return context.get_dummy_value()
-
-    return codegen
-
-
-def _lanes(t: Tile, inner: int, outer: int) -> None:
-    a, rows, steps, count, b, start, out, outs, tail, slope = t.function.args
-    builder = t.builder
-    pointers, table = t.row_pointers(a, rows), t.pointer(steps, _i64)
+@lane_tile.code
+def _lanes(t: Tile) -> None:
+    a, rows, steps, count, b, start, out, outs, tail, slope = t.args
+    builder, (inner, outer) = t.builder, divmod(t.case, 256)
+    pointers, table = t.row_pointers(a, rows), t.pointer(steps, INT64)
     loop, body, done, store, leaky = map(t.block, ("loop", "body", "done", "store", "leaky"))
     run, sums = t.pointer(b), t.run(t.pointer(start)) * t.rows
     builder.branch(loop)
@@ -133,10 +89,20 @@ def _lanes(t: Tile, inner: int, outer: int) -> None:
         builder.ret_void()
 
 
-def _lane_outer(t: Tile, inner: int, outer: int) -> None:
-    a, rows, steps, count, b, stride, out, tail = t.function.args
-    builder = t.builder
-    pointers, table, mask = t.row_pointers(a, rows), t.pointer(steps, _i64), t.mask(tail)
+@tile(cases=_outer_cases)
+def lane_outer_tile(typing_context, zero, kind, a, rows, steps, count, b, stride, out, tail):
+    """out[r, j, n] += sum_k a[rows[r] + steps[k] + i(n, j)] * b[k * stride + n].
+
+    kind, i and n as in `lane_tile`. r runs over outer_rows(inner) rows, k over `count` > 0 steps;
+    only `tail` lanes of b are read, the rest count as zero.
+    """
+
+
+@lane_outer_tile.code
+def _lane_outer(t: Tile) -> None:
+    a, rows, steps, count, b, stride, out, tail = t.args
+    builder, (inner, outer) = t.builder, divmod(t.case, 256)
+    pointers, table, mask = t.row_pointers(a, rows), t.pointer(steps, INT64), t.mask(tail)
     loop, done = map(t.block, ("loop", "done"))
     run, target = t.pointer(b), t.pointer(out)
     sums = [t.run(t.at(target, r * t.lanes))[0] for r in range(t.rows * inner)]
@@ -161,21 +127,17 @@ def _lane_outer(t: Tile, inner: int, outer: int) -> None:
     builder.ret_void()
 
 
-def _spread(t: Tile, pointer: ir.Value, inner: int, outer: int) -> list[ir.Value]:
-    """For each of a group's inputs, a vector that holds in lane n that of the group of output n."""
-    first = second = t.run(pointer)[0]
-    if vectors_of(inner, outer, t.lanes) > 1:
-        second = t.run(t.at(pointer, t.lanes))[0]
-    made = []
-    for j in range(inner):
-        order = [n // outer * inner + j for n in range(t.lanes)]
-        mask = ir.Constant(ir.VectorType(_i32, t.lanes), order)
-        made.append(t.builder.shuffle_vector(first, second, mask))
-    return made
+@tile()
+def copy_tile(typing_context, zero, source, stride, target, pitch, count, tail):
+    """target[p * pitch + n] = source[p * stride + n] for n < tail, 0 for the other lanes.
+
+    p runs over `count` >= 0 pixels, n over the lanes of a vector.
+    """
 
 
+@copy_tile.code
 def _copy(t: Tile) -> None:
-    source, stride, target, pitch, count, tail = t.function.args
+    source, stride, target, pitch, count, tail = t.args
     builder = t.builder
     loop, body, done = map(t.block, ("loop", "body", "done"))
     mask, starts = t.mask(tail), [int_constant(0), t.pointer(source), t.pointer(target)]
@@ -193,4 +155,14 @@ def _copy(t: Tile) -> None:
     builder.ret_void()
 
 
-_i32, _i64 = ir.IntType(32), ir.IntType(64)
+def _spread(t: Tile, pointer: ir.Value, inner: int, outer: int) -> list[ir.Value]:
+    """For each of a group's inputs, a vector that holds in lane n that of the group of output n."""
+    first = second = t.run(pointer)[0]
+    if vectors_of(inner, outer, t.lanes) > 1:
+        second = t.run(t.at(pointer, t.lanes))[0]
+    made = []
+    for j in range(inner):
+        order = [n // outer * inner + j for n in range(t.lanes)]
+        mask = ir.Constant(ir.VectorType(INT32, t.lanes), order)
+        made.append(t.builder.shuffle_vector(first, second, mask))
+    return made

@@ -15,7 +15,8 @@ import numpy as np
 from .. import get_num_threads
 from .conv_plan import Problem
 from .cook_toom import TILE
-from .tile import lanes
+from .memory import empty
+from .tile_code import lanes
 from .winograd_loops import (
     BLOCK,
     HELD,
@@ -43,7 +44,7 @@ def winograd_gather(
     t = tiling(p, wide, x.itemsize, get_num_threads(), False)
     geo = dict(zip(GEOMETRY, t.geometry.tolist(), strict=True))
     square = geo["points"] ** 2
-    y = np.empty((p.batch, *p.output_size, p.out_channels), x.dtype)
+    y = empty((p.batch, *p.output_size, p.out_channels), x.dtype)
     shift = np.zeros(geo["columns"], x.dtype)
     if bias is not None:
         shift[: p.out_channels] = bias

@@ -15,8 +15,10 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .jit import inline_kernel, kernel, parallel_kernel
-from .tile import MAX_ROWS, VECTOR_BYTES, transpose_tile
+from .jit import helper, inline_kernel, parallel_kernel
+from .tile import MAX_ROWS
+from .tile_code import VECTOR_BYTES
+from .transpose import transpose_tile
 from .winograd_plan import GEOMETRY, PASS, PHASE
 from .winograd_tile import (
     data_tile,
@@ -32,7 +34,7 @@ from .winograd_tile import (
 (
     HEIGHT, WIDTH, CHANNELS, OUTPUTS, OUT_HEIGHT, OUT_WIDTH, TAPS, TILE, POINTS, PHASE_ROW, ROW,
     COLUMNS, WIDE, CAPACITY, DATA_STRIDE, SUMS_STRIDE, KERNEL_TAPS, WORKERS, DEPTH, STRIDE_N,
-    STRIDE_TAP, STRIDE_C, LANES, SHIFT, OUT_SHIFT,
+    STRIDE_TAP, STRIDE_C, LANES, SHIFT, OUT_SHIFT, SUMS_ROW,
 ) = range(len(GEOMETRY))  # fmt: skip
 COUNT, FIRST, DOWN, ACROSS, OUT_ROWS, OUT_COLUMNS, FIRST_TILE = range(len(PASS))
 IN_ROWS, IN_COLUMNS, TAP_TABLE, SHORT_DOWN, SHORT_ACROSS, PARTIAL = range(len(PHASE))
@@ -51,12 +53,12 @@ def tiles_first(
     """y by chunks of tiles, shared out to the threads; `weights` is transformed, of all passes."""
     for worker in prange(geo[WORKERS]):
         _tiles(
-            worker, x, weights, bias, slope, y, spoiled, geo, passes, phases, lines, panels,
-            segments, chunks,
+            np.int64(worker), x, weights, bias, slope, y, spoiled, geo, passes, phases, lines,
+            panels, segments, chunks,
         )  # fmt: skip
 
 
-@kernel
+@helper
 def _tiles(
     worker, x, weights, bias, slope, y, spoiled, geo, passes, phases, lines, panels, segments,
     chunks,
@@ -87,11 +89,11 @@ def _tiles(
                     x, vectors, rows, t1 - t0,
                     v + (point * geo[DATA_STRIDE] + first * geo[PHASE_ROW]) * size, geo[ROW],
                     segments, active, depth, b,
-                    s + (point * geo[SUMS_STRIDE] + column) * size, geo[COLUMNS], 1,
+                    s + (point * geo[SUMS_STRIDE] + column) * size, geo[SUMS_ROW], 1,
                 )  # fmt: skip
         for t in range(t0, t1):
             _output(
-                y, dump, table, s + (t - t0) * geo[COLUMNS] * size, geo[SUMS_STRIDE],
+                y, dump, table, s + (t - t0) * geo[SUMS_ROW] * size, geo[SUMS_STRIDE],
                 0, geo[COLUMNS] // lanes, bias, slope, spoiled.ctypes.data
                 + worker * lanes * size, which, t, geo, passes, lines,
             )  # fmt: skip
@@ -144,7 +146,7 @@ def transform_grad(grad, sums, start, stop, which, geo, passes, lines):
             _pixels(grad.ctypes.data, zeros.ctypes.data, table, which, t, size, geo, passes, lines)
             grad_tile(
                 grad.dtype.type(0), geo[TAPS], table.ctypes.data, geo[COLUMNS] // lanes, lanes,
-                geo[OUTPUTS], lanes, _aligned(sums) + (t - start) * geo[COLUMNS] * size, lanes,
+                geo[OUTPUTS], lanes, _aligned(sums) + (t - start) * geo[SUMS_ROW] * size, lanes,
                 geo[SUMS_STRIDE],
             )  # fmt: skip
 
@@ -160,12 +162,12 @@ def channels_first(
     """
     for worker in prange(geo[WORKERS]):
         _channels(
-            worker, data, weight, bias, slope, y, spoiled, start, stop, which, geo, passes, phases,
-            lines, taps, panels, segments,
+            np.int64(worker), data, weight, bias, slope, y, spoiled, start, stop, which, geo,
+            passes, phases, lines, taps, panels, segments,
         )  # fmt: skip
 
 
-@kernel
+@helper
 def _channels(
     worker, data, weight, bias, slope, y, spoiled, start, stop, which, geo, passes, phases, lines,
     taps, panels, segments,
@@ -221,11 +223,12 @@ def moments(data, sums, gradients, kept, result, first, last, geo, phases, taps,
     """
     for worker in prange(geo[WORKERS]):
         _moments(
-            worker, data, sums, gradients, kept, result, last - first, geo, phases, taps, panels
-        )
+            np.int64(worker), data, sums, gradients, kept, result, last - first, geo, phases,
+            taps, panels,
+        )  # fmt: skip
 
 
-@kernel
+@helper
 def _moments(worker, data, sums, gradients, kept, result, tiles, geo, phases, taps, panels):
     """One thread's share of `moments`."""
     workers, size, lanes = geo[WORKERS], data.itemsize, VECTOR_BYTES // data.itemsize
@@ -236,6 +239,7 @@ def _moments(worker, data, sums, gradients, kept, result, tiles, geo, phases, ta
     begins, ends = kept <= 1, kept % 2 == 0
     temp = np.empty(25 * PLACE * lanes + lanes, data.dtype)
     table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
+    v, z = _aligned(data), _aligned(sums)
     for item in range(worker * items // workers, (worker + 1) * items // workers):
         panel, strip = item % len(panels), item // len(panels) % strips
         phase = item // len(panels) // strips
@@ -251,24 +255,23 @@ def _moments(worker, data, sums, gradients, kept, result, tiles, geo, phases, ta
             for t in range(0, tiles, NEAR):
                 for c in range(0, c1 - c0, rows):
                     moment_tile(
-                        data.dtype.type(0), vectors,
-                        _aligned(data) + (a + t * geo[ROW] + c) * size, geo[ROW],
-                        min(NEAR, tiles - t), _aligned(sums) + (b + t * geo[COLUMNS]) * size,
-                        geo[COLUMNS], du + (point * (HELD * wide + lanes) + c * wide) * size,
-                        wide, np.int64(begins and t == 0),
+                        data.dtype.type(0), vectors, v + (a + t * geo[ROW] + c) * size, geo[ROW],
+                        min(NEAR, tiles - t), z + (b + t * geo[SUMS_ROW]) * size, geo[SUMS_ROW],
+                        du + (point * (HELD * wide + lanes) + c * wide) * size, wide,
+                        np.int64(begins and t == 0),
                     )  # fmt: skip
         if not ends:
             continue
         # back to taps, and from (tap, channel, column) to (column, tap, channel)
         base = _aligned(temp)
-        for v in range(vectors):
+        for o in range(0, wide, lanes):
             for point in range(square):
-                table[point] = du + (point * (HELD * wide + lanes) + v * lanes) * size
+                table[point] = du + (point * (HELD * wide + lanes) + o) * size
             filter_grad_tile(
                 data.dtype.type(0), geo[TAPS], table.ctypes.data, c1 - c0, wide, lanes, 0,
                 base, lanes, PLACE * lanes,
             )  # fmt: skip
-            _put_taps(temp, result, phase, column + v * lanes, c0, c1, geo, phases, taps)
+            _put_taps(temp, result, phase, column + o, c0, c1, geo, phases, taps)
 
 
 @inline_kernel
@@ -296,7 +299,7 @@ def _put_taps(temp, result, phase, o0, c0, c1, geo, phases, taps):
                     result[target + o * row + i] = temp[skip + source + i * lanes + o]
 
 
-@kernel
+@helper
 def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes, phases, taps):
     """u = transformed weights of channels c0..c1 (of `depth` held) and a panel's columns."""
     lanes, size, taken = VECTOR_BYTES // weight.itemsize, weight.itemsize, geo[TAPS] * geo[TAPS]

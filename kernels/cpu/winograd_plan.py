@@ -12,6 +12,7 @@ Phases are *short* along an axis where they have one tap less; they have no prod
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ DEPTH = 256  # rows of transformed weights made at once, where tiles are few
 GEOMETRY = (
     "height", "width", "channels", "outputs", "out_height", "out_width", "taps", "tile", "points",
     "phase_row", "row", "columns", "wide", "capacity", "data_stride", "sums_stride", "kernel_taps",
-    "workers", "depth", "stride_n", "stride_tap", "stride_c", "lanes", "shift", "out_shift",
+    "workers", "depth", "stride_n", "stride_tap", "stride_c", "lanes", "shift", "out_shift", "sums_row",
 )  # fmt: skip
 PASS = ("phases", "first_phase", "down", "across", "rows", "columns", "first_tile")
 PHASE = ("rows", "columns", "taps", "short_down", "short_across", "partial")
@@ -118,15 +119,18 @@ def tiling(p: Problem, lanes: int, itemsize: int, threads: int, gradient: bool) 
         whole = -(-total // -(-total // capacity))
         whole = -(-whole // quantum) * quantum
         chunks += [(index, t, min(t + whole, total)) for t in range(0, total, whole)]
-    chunks.sort(key=lambda chunk: chunk[1] / totals[chunk[0]])  # passes side by side: they share their input
+    # Passes side by side, since they share their input.
+    chunks.sort(key=lambda chunk: chunk[1] / totals[chunk[0]])
+    sums_row = _spread(columns, lanes)
     rows = capacity + quantum + MAX_ROWS
     o, c, kk = p.out_channels, p.channels, p.kernel_size[0] * p.kernel_size[1]
     strides = (1, o, kk * o) if p.transposed else (kk * c, c, 1)
     geometry = (
         *p.size, c, o, *p.output_size, r, m, n, phase_row, row, columns, wide, capacity,
-        _spread(rows * row, lanes), _spread(rows * columns, lanes), kk, threads,
+        _spread(rows * row, lanes), _spread(rows * sums_row, lanes), kk, threads,
         max(16, DEPTH // most), *strides, lanes,
         m * c * (1 if p.transposed else p.stride[1]), m * o * (p.stride[1] if p.transposed else 1),
+        sums_row,
     )  # fmt: skip
     return Tiling(
         _table(geometry), _table(passes), _table(phases), _table(lines), _table(taps), panels,
@@ -196,7 +200,8 @@ def _panels(outputs: int, lanes: int, vectors: int, threads: int) -> np.ndarray:
     total = -(-outputs // lanes)
     if vectors == 0:
         speed = {1: 1.5, 2: 1.1}  # narrow tiles load more for each multiplication
-        cost = {v: -(-(-(-total // v)) // threads) * v * speed.get(v, 1.0) for v in TILE_ROWS}
+        rounds = {v: math.ceil(math.ceil(total / v) / threads) for v in TILE_ROWS}
+        cost = {v: rounds[v] * v * speed.get(v, 1.0) for v in TILE_ROWS}
         vectors = min(cost, key=lambda v: (cost[v], -v))
     panels = []
     for first in range(0, total, vectors):

@@ -145,6 +145,7 @@ from minigen.ops.index import (
     topk,
     trace,
 )
+from minigen.ops.labels import cross_entropy, nll_loss
 from minigen.ops.linalg import (
     cholesky,
     det,
@@ -158,13 +159,11 @@ from minigen.ops.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cosine_similarity,
-    cross_entropy,
     gaussian_nll_loss,
     huber_loss,
     kl_div,
     l1_loss,
     mse_loss,
-    nll_loss,
     smooth_l1_loss,
 )
 from minigen.ops.norm import (

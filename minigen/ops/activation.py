@@ -41,7 +41,10 @@ __all__ = [
 
 @op(cases=[case(distinct(2, 3)), case(distinct(2, 3), 0.2), case(distinct(4), 0.0)])
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
-    """input where it is positive, negative_slope * input elsewhere; at 0 the derivative too."""
+    """input where it is positive, negative_slope * input elsewhere; at 0 the derivative too.
+
+    NaN stays NaN, and its gradient passes as where input is positive.
+    """
     return kernels.leaky_relu(_floating(input) if negative_slope else input, negative_slope)
 
 

@@ -173,12 +173,14 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
             f"take_along_axis: indices of {indices.ndim} axes, x of {x.ndim}; they must be equal"
         )
     axis = _axis("take_along_axis", axis, x.ndim)
-    xp = backend.like(x.data)
-    lines = [
-        indices if d == axis else xp.arange(n).reshape((-1,) + (1,) * (x.ndim - d - 1))
-        for d, n in enumerate(x.shape)
-    ]
-    return getitem(x, tuple(lines))
+    return getitem(x, tuple([indices if d == axis else positions(x, d) for d in range(x.ndim)]))
+
+
+@op(differentiable=False)
+def positions(x, axis):
+    """0, 1 ... along an axis of x, of length 1 along those after it."""
+    places = backend.like(x).arange(x.shape[axis])
+    return places.reshape((-1,) + (1,) * (x.ndim - axis - 1))
 
 
 @composed(cases=[case(normal(2, 3), 2), case(normal(2, 3), [1, 0, 2], axis=1)])

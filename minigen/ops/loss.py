@@ -1,7 +1,7 @@
 """Losses and similarities, as in torch.nn.functional, except that unequal shapes raise.
 
 `reduction` is "mean" over all elements, "sum", or "none"; values are in nats where they are
-likelihoods.
+likelihoods. Losses at class labels are in labels.
 """
 
 import math
@@ -11,28 +11,26 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
-from minigen.ops.activation import log_softmax, softplus
-from minigen.ops.cases import case, distinct, integers, normal, positive, uniform
+from minigen.ops.activation import softplus
+from minigen.ops.cases import case, distinct, normal, positive, uniform
 from minigen.ops.choosing import maximum, times_sign, where
+from minigen.ops.creation import full_like
 from minigen.ops.elementwise import abs, exp, log, square
-from minigen.ops.index import take_along_axis
-from minigen.ops.logits import label_cost, logit_cost
+from minigen.ops.logits import logit_cost
 from minigen.ops.norm import vector_norm
 from minigen.ops.reduction import mean, sum
-from minigen.ops.shape import expand_dims, reshape, squeeze
+from minigen.ops.shape import expand_dims
 from minigen.tensor import Tensor, asarray, raw
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cosine_similarity",
-    "cross_entropy",
     "gaussian_nll_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
     "mse_loss",
-    "nll_loss",
     "smooth_l1_loss",
 ]
 
@@ -51,7 +49,7 @@ def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     if reduction in ("mean", "sum") and _alike("mse_loss", input, target):
         total = squared_error(input, target)
         return total / input.size if reduction == "mean" else total
-    return _reduced("mse_loss", square(_difference("mse_loss", input, target)), reduction)
+    return reduced("mse_loss", square(_difference("mse_loss", input, target)), reduction)
 
 
 @composed(cases=APART)
@@ -60,7 +58,7 @@ def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     if reduction in ("mean", "sum") and _alike("l1_loss", input, target):
         total = absolute_error(input, target)
         return total / input.size if reduction == "mean" else total
-    return _reduced("l1_loss", abs(_difference("l1_loss", input, target)), reduction)
+    return reduced("l1_loss", abs(_difference("l1_loss", input, target)), reduction)
 
 
 @op(cases=[case(normal(2, 3), normal(2, 3))])
@@ -111,9 +109,9 @@ def smooth_l1_loss(
         raise ValueError(f"smooth_l1_loss: beta is {beta}; expected at least 0")
     size = abs(_difference("smooth_l1_loss", input, target))
     if beta == 0:
-        return _reduced("smooth_l1_loss", size, reduction)
+        return reduced("smooth_l1_loss", size, reduction)
     loss = where(size < beta, square(size) * (0.5 / beta), size - 0.5 * beta)
-    return _reduced("smooth_l1_loss", loss, reduction)
+    return reduced("smooth_l1_loss", loss, reduction)
 
 
 @composed(cases=[*APART, case(uniform(-0.4, 0.4, 5), uniform(-0.4, 0.4, 5), "none", 2.0)])
@@ -123,7 +121,7 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
         raise ValueError(f"huber_loss: delta is {delta}; expected more than 0")
     size = abs(_difference("huber_loss", input, target))
     loss = where(size < delta, 0.5 * square(size), delta * (size - 0.5 * delta))
-    return _reduced("huber_loss", loss, reduction)
+    return reduced("huber_loss", loss, reduction)
 
 
 @composed(
@@ -139,148 +137,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     axis = dim % ndim - ndim
     a = x1 / maximum(vector_norm(x1, 2, axis), eps)
     return sum(a * (x2 / maximum(vector_norm(x2, 2, axis), eps)), axis)
-
-
-# ---------------------------------------------------------------------------------- class labels
-
-LABELS = np.array([1, -100, 2, 0])
-
-
-@composed(
-    cases=[
-        case(normal(4, 3), LABELS, positive(3)),
-        case(normal(4, 3), LABELS, positive(3), label_smoothing=0.2),
-        case(normal(2, 3, 2), integers(0, 3, 2, 2), reduction="none"),
-        case(normal(3), np.array(2)),
-        case(normal(3, 4), positive(3, 4), positive(4), label_smoothing=0.1),
-    ]
-)
-def cross_entropy(
-    input: Tensor,
-    target: Any,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """-log softmax of input (N, C, ...) or (C,) at labels (N, ...), or under probabilities.
-
-    Labels of `ignore_index` do not count; the mean over labels is weighted by `weight` (C,), that
-    over probabilities counts positions. Raises ValueError if shapes do not fit, IndexError for a
-    label outside [0, C).
-    """
-    where_ = "cross_entropy"
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{where_}: label_smoothing is {label_smoothing}; expected it in [0, 1]")
-    axis = _class_axis(where_, input)
-    target = asarray(target)
-    if target.dtype.kind not in "f":
-        if weight is None and not label_smoothing and axis == 1 and input.dtype.char in "fd":
-            return _label_cost(where_, input, target, ignore_index, reduction)
-        scores = log_softmax(input, axis)
-        return _nll(where_, scores, target, weight, ignore_index, reduction, label_smoothing)
-    scores = log_softmax(input, axis)
-    if target.shape != input.shape:
-        raise ValueError(
-            f"{where_}: target of probabilities has shape {target.shape}, input {input.shape};"
-            " expected the same, or integer labels"
-        )
-    classes = input.shape[axis]
-    _check_weight(where_, weight, classes)
-    if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / classes
-    loss = scores * target if weight is None else scores * target * _along(weight, input.ndim, axis)
-    loss = -sum(loss, axis)
-    if reduction != "mean":
-        return _reduced(where_, loss, reduction)
-    return sum(loss) / (input.size / classes)
-
-
-@composed(
-    cases=[
-        case(normal(4, 3), LABELS, positive(3)),
-        case(normal(2, 3, 2), integers(0, 3, 2, 2), reduction="sum"),
-    ]
-)
-def nll_loss(
-    input: Tensor,
-    target: Any,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-) -> Tensor:
-    """-input, of log-probabilities (N, C, ...) or (C,), at labels (N, ...); see cross_entropy."""
-    return _nll("nll_loss", input, asarray(target), weight, ignore_index, reduction, 0.0)
-
-
-def _label_cost(name, input, target, ignore_index, reduction):
-    """Plain cross entropy at labels: one kernel, and one for its gradient."""
-    labels, counted = _labels(name, input, 1, target, ignore_index)
-    loss = label_cost(input, np.where(counted, labels, -1))
-    if reduction != "mean":
-        return _reduced(name, loss, reduction)
-    count = int(np.count_nonzero(counted))
-    return sum(loss) / count if count else sum(loss) + math.nan  # as in _nll
-
-
-def _labels(name, scores, axis, target, ignore_index):
-    """The labels as int64, and which of them count, after checking them."""
-    labels, classes = raw(target), scores.shape[axis]
-    expected = scores.shape[:axis] + scores.shape[axis + 1 :]
-    if labels.shape != expected or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: target has shape {labels.shape} and dtype {labels.dtype}, input"
-            f" {scores.shape} needs"
-            f" integer labels of shape {expected}"
-        )
-    counted = labels != ignore_index
-    outside = counted & ((labels < 0) | (labels >= classes))
-    if outside.any():
-        raise IndexError(
-            f"{name}: label {labels[outside][0]} is outside 0..{classes - 1} (and not ignore_index"
-            f" {ignore_index})"
-        )
-    return np.where(counted, labels, 0).astype(np.int64), counted
-
-
-def _nll(name, scores, target, weight, ignore_index, reduction, smoothing):
-    axis = _class_axis(name, scores)
-    classes = scores.shape[axis]
-    labels, counted = _labels(name, scores, axis, target, ignore_index)
-    _check_weight(name, weight, classes)
-    shares = counted.astype(scores.dtype)  # the weight of each position
-    if weight is not None:
-        shares = take_along_axis(weight, Tensor(labels.reshape(-1)), 0).reshape(
-            labels.shape
-        ) * Tensor(shares)
-    else:
-        shares = Tensor(shares)
-    chosen = take_along_axis(scores, expand_dims(Tensor(labels), axis), axis)
-    loss = -squeeze(chosen, axis) * shares
-    if smoothing:
-        weighted = scores if weight is None else scores * _along(weight, scores.ndim, axis)
-        uniform_loss = -sum(weighted, axis) * Tensor(counted.astype(scores.dtype))
-        loss = (1 - smoothing) * loss + (smoothing / classes) * uniform_loss
-    if reduction != "mean":
-        return _reduced(name, loss, reduction)
-    if not counted.any():
-        return sum(loss) + math.nan  # the mean of nothing; its gradient is 0, as in torch
-    return sum(loss) / sum(shares)
-
-
-def _class_axis(name, input):
-    if input.ndim == 0:
-        raise ValueError(f"{name}: input has no axis of classes; expected (N, C, ...) or (C,)")
-    return 0 if input.ndim == 1 else 1
-
-
-def _along(values, ndim, axis):
-    return reshape(values, tuple(-1 if i == axis else 1 for i in range(ndim)))
-
-
-def _check_weight(name, weight, classes):
-    if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"{name}: weight has shape {weight.shape}; expected {(classes,)}")
 
 
 # ----------------------------------------------------------------------------------- likelihoods
@@ -308,7 +164,7 @@ def binary_cross_entropy(
             " probabilities in [0, 1] (for logits use binary_cross_entropy_with_logits)"
         )
     loss = bernoulli_cost(input, target)
-    return _reduced("binary_cross_entropy", loss if weight is None else loss * weight, reduction)
+    return reduced("binary_cross_entropy", loss if weight is None else loss * weight, reduction)
 
 
 @op(cases=[case(uniform(0.2, 0.8, 2, 3), uniform(0, 1, 2, 3))])
@@ -370,7 +226,7 @@ def binary_cross_entropy_with_logits(
     else:
         # (1 - t) x + (1 + (w - 1) t) log(1 + e^-x)
         loss = (1 - target) * input + ((pos_weight - 1) * target + 1) * log1p_exp(-input)
-    return _reduced(name, loss if weight is None else loss * weight, reduction)
+    return reduced(name, loss if weight is None else loss * weight, reduction)
 
 
 def log1p_exp(x):
@@ -400,7 +256,7 @@ def kl_div(
         loss = target * log(where(target > 0, target, 1.0)) - target * input
     if reduction == "batchmean":
         return sum(loss) / input.shape[0]
-    return _reduced("kl_div", loss, reduction)
+    return reduced("kl_div", loss, reduction)
 
 
 @composed(
@@ -424,18 +280,24 @@ def gaussian_nll_loss(
     do not fit or a negative var.
     """
     name = "gaussian_nll_loss"
-    var = asarray(var)
+    var = full_like(input, var) if isinstance(var, (int, float)) else asarray(var)
     if var.shape != input.shape and var.ndim:
         if input.shape[:-1] == var.shape:
             var = expand_dims(var, -1)
         elif input.shape[:-1] != var.shape[:-1] or var.shape[-1] != 1:
             raise ValueError(f"{name}: var has shape {var.shape}, input {input.shape}")
-    low = raw(var).min() if var.size else 0
-    if low < 0:
-        raise ValueError(f"{name}: var has the entry {low}; expected none below 0")
-    var = var + Tensor(np.maximum(eps - raw(var), 0))  # raised to eps, the gradient as it was
+    var = var + shortfall(var, eps)  # raised to eps, the gradient as it was
     loss = 0.5 * (log(var) + square(_difference(name, input, target)) / var)
-    return _reduced(name, loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+    return reduced(name, loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+@op(differentiable=False)
+def shortfall(var, eps):
+    """What var lacks of eps, 0 where nothing; raises ValueError for a negative var."""
+    low = var.min() if var.size else 0
+    if low < 0:
+        raise ValueError(f"gaussian_nll_loss: var has the entry {low}; expected none below 0")
+    return np.maximum(eps - var, 0)
 
 
 # --------------------------------------------------------------------------------------- helpers
@@ -461,7 +323,8 @@ def _difference(name, input, target):
     return input - _like(name, input, target)
 
 
-def _reduced(name, loss, reduction):
+def reduced(name, loss, reduction):
+    """A loss of each element, reduced as asked."""
     if reduction == "mean":
         return mean(loss)
     if reduction == "sum":

@@ -59,7 +59,7 @@ sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims)
 
 @op(linear=("x",), cases=AXES)
 def mean(x, axis=None, dtype=None, keepdims=False):
-    if dtype is None and x.size and x.dtype.char in "fd":
+    if dtype is None and getattr(x, "size", 0) and x.dtype.char in "fd":
         total = _total(x, axis, keepdims)
         return total / (x.size // total.size)
     return np.mean(x, axis, dtype, keepdims=keepdims)
@@ -197,7 +197,7 @@ def prod(x, axis=None, dtype=None, keepdims=False):
 
 def _prod_x(g, x, out, axis, keepdims):
     g = _kept(g, x.ndim, axis, keepdims)
-    if np.all(x.data != 0):
+    if all(x != 0):
         return g * conj(_kept(out, x.ndim, axis, keepdims) / x)
     axes = _axes(x.ndim, axis)  # a zero among them: multiply the others, for each element in turn
     ends = tuple(range(x.ndim - len(axes), x.ndim))
@@ -267,7 +267,7 @@ def cumprod(x, axis=None, dtype=None):
 
 def _cumprod_x(g, x, out, axis):
     flat, axis = (reshape(x, -1), 0) if axis is None else (x, axis)
-    if np.all(x.data != 0):
+    if all(x != 0):
         return reshape(_cumsum_x(g * conj(out), flat.shape, axis) / conj(flat), x.shape)
     # d out_i / d x_k = product of x_j over j <= i, j != k, where k <= i
     row = moveaxis(flat, axis, -1)

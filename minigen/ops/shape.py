@@ -188,11 +188,21 @@ def _concatenate_x(g, i, xs_shape, axis):
         start = sum(sizes[:i])
         return reshape(g[start : start + sizes[i]], xs_shape[i])
     start = sum(s[axis] for s in xs_shape[:i])
-    return g[_along(g.ndim, axis, slice(start, start + xs_shape[i][axis]))]
+    return dense(g[_along(g.ndim, axis, slice(start, start + xs_shape[i][axis]))])
 
 
 concatenate.vjp(xs=_concatenate_x)
 concat = concatenate
+
+
+@op(view=True, linear=("x",))
+def dense(x):
+    """x, copied in its memory order if that has gaps: what follows reads it more than once."""
+    span = sum((n - 1) * abs(s) for n, s in zip(x.shape, x.strides, strict=True)) + x.itemsize
+    return x if x.size == 0 or span == x.nbytes else x.copy(order="K")
+
+
+dense.vjp(x=lambda g: g)
 
 
 def _channels_last(x):

@@ -7,7 +7,7 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen import backend
-from minigen.graph import recorded
+from minigen.graph import recorded, refuse_capture
 from minigen.optim.flat import Block, by_kind, flatten, memory
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor, raw
@@ -49,13 +49,22 @@ class Optimizer:
         self.schedule = value if callable(value) else None
         self._lr = value
 
-    @recorded
     def step(self, grads: Sequence[Tensor | None] | None = None) -> None:
         """Update the parameters by `grads`, in their order, or by each `.grad`; None skips one.
 
         Raises ValueError if the number of gradients or a shape is wrong; nothing has been changed
         then.
         """
+        if grads is None:
+            refuse_capture("steps by .grad (gradients given to step can be captured)")
+            grads = [t.grad for t in self.parameters]
+            if all(g is None for g in grads):
+                name = type(self).__name__
+                raise ValueError(f"{name}.step: no .grad is set; call backward() or pass gradients")
+        self._step(grads)
+
+    @recorded
+    def _step(self, grads):
         arrays = self._checked(grads)
         if not all(block.is_current() for block in self._blocks):
             self._arrange()
@@ -74,6 +83,7 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the `.grad` of every parameter."""
+        refuse_capture("sets .grad")
         for t in self.parameters:
             if t.node is not None:
                 t.node.grad = None
@@ -134,10 +144,6 @@ class Optimizer:
     def _checked(self, grads):
         """The raw gradients, after counting and measuring them."""
         name, parameters = type(self).__name__, self.parameters
-        if grads is None:
-            grads = [t.grad for t in parameters]
-            if all(g is None for g in grads):
-                raise ValueError(f"{name}.step: no .grad is set; call backward() or pass gradients")
         if len(grads) != len(parameters):
             raise ValueError(
                 f"{name}.step: got {len(grads)} gradients for {len(parameters)} parameters"

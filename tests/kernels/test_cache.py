@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ from minigen import kernels as k
 a = np.arange(90000, dtype=np.float64).reshape(300, 300)
 assert np.allclose(k.matmul(a, a), scipy.linalg.blas.dgemm(1, a, a))
 assert np.allclose(k.linear(a[:2, :3], a[:2, :3], None), a[:2, :3] @ a[:2, :3].T)
+"""
+CONVOLUTION = """
+import numpy as np
+from minigen import kernels as k
+x, w = np.ones((2, 32, 12, 12), np.{0}), np.ones((32, 32, 3, 3), np.{0})
+with k.use("cpu", convolution="direct"):
+    y = k.conv2d(x, w, None, (1, 1), (1, 1), (1, 1), 1)
+print(y.dtype, y.min(), y.max())
 """
 STEPS = """
 from numba.core import event
@@ -68,12 +77,52 @@ def test_the_second_training_step_of_every_model_compiles_nothing():
     assert run(STEPS).splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("damage", ["cut", "other", "gone"])
+def test_tiles_are_compiled_again_where_their_file_is_damaged(tmp_path, damage):
+    """Kernels that call the tiles come from the cache then; their code names the tiles."""
+    code = CONVOLUTION.format("float32")
+    assert "compiling CPU kernels" in run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.float32-*")}
+    assert before
+    for file, whole in before.items():
+        if damage == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(whole[:100] if damage == "cut" else bytes(len(whole)))
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == "float32 128.0 288.0\n"
+    assert all(file.read_bytes() == whole for file, whole in before.items())
+
+
+def test_tiles_of_float64_are_made_when_they_are_wanted(tmp_path):
+    for dtype in ("float32", "float64"):
+        out = run(CONVOLUTION.format(dtype), NUMBA_CACHE_DIR=str(tmp_path))
+        assert out.splitlines()[-1] == f"{dtype} 128.0 288.0"
+        assert bool(list(tmp_path.rglob("*.float64-*"))) == (dtype == "float64")
+    both = CONVOLUTION.format("float64") + CONVOLUTION.format("float32")
+    out = run(both, NUMBA_CACHE_DIR=str(tmp_path))
+    assert out == "float64 128.0 288.0\nfloat32 128.0 288.0\n"
+
+
+def test_two_processes_may_fill_an_empty_cache_at_the_same_time(tmp_path):
+    code = CONVOLUTION.format("float32")
+    with ThreadPoolExecutor(2) as pool:
+        outs = pool.map(lambda _: run(code, NUMBA_CACHE_DIR=str(tmp_path)), range(2))
+        assert [out.splitlines()[-1] for out in outs] == ["float32 128.0 288.0"] * 2
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == "float32 128.0 288.0\n"
+
+
 def test_kernels_run_where_no_folder_can_be_written():
     nowhere = "import numba.core.caching as c; c.CacheImpl._locator_classes = []\n"
-    out = run(nowhere + "import numpy as np\nfrom minigen import kernels as k\n"
-              "print(k.leaky_relu(np.array([-1.0, 1.0]), 0.5).tolist())")  # fmt: skip
-    assert out.splitlines()[-1] == "[-0.5, 1.0]"
+    out = run(nowhere + CONVOLUTION.format("float32"))
+    assert out.splitlines()[-1] == "float32 128.0 288.0"
     assert out.count("CPU kernels compile anew") == 1
+
+
+def test_parts_of_kernels_refuse_to_be_called_from_python():
+    from minigen.kernels.cpu.norm import moments_chunk
+
+    with pytest.raises(TypeError, match="moments_chunk is called from compiled kernels only"):
+        moments_chunk(1, 2, 3, 4, 5)
 
 
 def test_code_is_forgotten_when_a_file_it_takes_helpers_from_changes(tmp_path):

@@ -316,7 +316,7 @@ def test_narrow_problems_have_algorithms_of_their_own():
     assert cpu.choose(problem) == "dots"
     assert cpu.choose(problem._replace(batch=512, channels=3)) == "blocks"
     assert cpu.choose(problem._replace(batch=1, channels=1)) == "tiles"
-    assert cpu.choose(problem._replace(channels=64, out_channels=64, groups=64)) == "lanes"
+    assert cpu.choose(problem._replace(channels=64, out_channels=64, groups=64)) == "depthwise"
 
 
 def test_explain_lists_the_shapes_served():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minigen.kernels.cpu import conv as cpu
-from minigen.kernels.cpu import conv_dots, conv_lanes, conv_plan
+from minigen.kernels.cpu import conv_depthwise, conv_dots, conv_lanes, conv_plan
 from minigen.kernels.reference import conv as reference
 
 from minigen import kernels
@@ -43,7 +43,7 @@ def check(problem, dtype, slope=1.0, threads=None):
     wide_grad = grad.astype("float64")
     pairs = []
     with pytest.MonkeyPatch.context() as patch, kernels.use("cpu", convolution="direct"):
-        for module in (cpu, conv_lanes, conv_dots) if threads else ():
+        for module in (cpu, conv_depthwise, conv_lanes, conv_dots) if threads else ():
             patch.setattr(module, "get_num_threads", lambda: threads)  # work is cut for so many
         pairs.append((cpu.conv2d(x, weight, bias, *args, slope), expected))
         pairs.append((
@@ -68,6 +68,32 @@ def test_narrow_groups(data, dtype):
     inner, outer = data.draw(st.sampled_from(NARROW))
     problem = data.draw(problems(st.integers(2, 40), st.just(inner), st.just(outer)))
     check(problem, dtype, slope=data.draw(st.sampled_from([1.0, 0.2, 0.0])))
+
+
+@given(st.data(), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=100, deadline=None)
+def test_depthwise(data, dtype):
+    problem = data.draw(problems(st.integers(2, 40), st.just(1), st.just(1)))
+    check(problem, dtype, slope=data.draw(st.sampled_from([1.0, 0.2, 0.0])))
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "args"),
+    [
+        (32, (3, 3), ((1, 1), (1, 1), (1, 1), 32)),
+        (33, (5, 5), ((1, 1), (2, 2), (1, 1), 33)),
+        (32, (3, 3), ((1, 1), (2, 2), (2, 2), 32)),
+        (32, (3, 3), ((1, 1), (5, 7), (1, 1), 32)),  # windows wholly in the padding
+        (48, (4, 4), ((2, 2), (1, 1), (1, 1), 48)),
+        (48, (5, 3), ((2, 2), (0, 2), (2, 3), 48)),
+        (3, (7, 11), ((1, 1), (3, 5), (1, 1), 3)),
+        (5, (3, 3), ((2, 2), (1, 1), (1, 1), 5)),
+    ],
+)
+def test_depthwise_rows_in_place_and_copied(channels, kernel, args, aligned, monkeypatch):
+    monkeypatch.setattr(conv_depthwise, "_aligned", lambda x, p: aligned)
+    check((2, channels, channels, (19, 37), kernel, args), "float32", slope=0.2, threads=3)
 
 
 @given(st.data(), st.sampled_from(["float32", "float64"]))
@@ -116,7 +142,7 @@ def test_nan_and_infinity_stay_where_they_belong(groups, outputs):
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        (dict(groups=64), "lanes"),
+        (dict(groups=64), "depthwise"),
         (dict(groups=16), "lanes"),
         (dict(groups=8), "lanes"),
         (dict(groups=4), "tiles"),

@@ -35,12 +35,13 @@ INNER = """
     adaptive_max_indices affine affine_activated affine_grads alias band batch_norm_eval
     batch_norm_eval_grad batch_norm_train batch_norm_train_grad bernoulli_cost clamped_logit
     convolution convolution_activated convolution_transposed convolution_transposed_activated
-    convolution_weight_grad cut elu_grad gelu_exact gelu_grad grouped_norm grouped_norm_grad
-    label_cost label_cost_grad leaky_relu_grad leaky_relu_grad_sum log_softmax_grad logit_cost
-    logit_cost_grad masked max_pick max_pool2d_indices max_spread max_windows mean_windows
-    pool_gather pool_scatter reparameterize_at reparameterize_grad resample resample2d
-    scaled_difference scaled_sign sigmoid_grad silu_grad softmax_grad spread spread_windows
-    squared_error absolute_error standardize tanh_grad times_sign vector_norm winner_share
+    convolution_weight_grad counted_labels cut dense elu_grad gelu_exact gelu_grad grouped_norm
+    grouped_norm_grad label_cost label_cost_grad label_mean label_mean_grad leaky_relu_grad
+    leaky_relu_grad_sum log_softmax_grad logit_cost logit_cost_grad masked max_pick
+    max_pool2d_indices max_spread max_windows mean_windows pool_gather pool_scatter positions
+    reparameterize_at reparameterize_grad resample resample2d scaled_difference scaled_sign
+    shortfall sigmoid_grad silu_grad softmax_grad spread spread_windows squared_error absolute_error
+    standardize tanh_grad times_sign vector_norm winner_share
 """
 
 

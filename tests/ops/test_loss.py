@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+import minigen as mg
 from minigen.autograd import grad
-from minigen.ops import loss
+from minigen.ops import labels, loss
 from minigen.tensor import Tensor
 
 RNG = np.random.default_rng(0)
@@ -99,41 +100,42 @@ WEIGHT = np.array([0.5, 1.0, 2.0])
 def test_cross_entropy_of_labels():
     logs = log_softmax(SCORES)
     counted = LABELS != -100
-    labels = np.where(counted, LABELS, 0)
-    chosen = -np.take_along_axis(logs, labels[:, None], 1)[:, 0]
-    share = WEIGHT[labels] * counted
+    at = np.where(counted, LABELS, 0)
+    chosen = -np.take_along_axis(logs, at[:, None], 1)[:, 0]
+    share = WEIGHT[at] * counted
     t, y, w = Tensor(SCORES), Tensor(LABELS), Tensor(WEIGHT)
-    plain = loss.cross_entropy(t, y, reduction="none").numpy()
+    plain = labels.cross_entropy(t, y, reduction="none").numpy()
     np.testing.assert_allclose(plain, chosen * counted, atol=1e-12)
-    mean = loss.cross_entropy(t, y).item()
+    mean = labels.cross_entropy(t, y).item()
     np.testing.assert_allclose(mean, (chosen * counted).sum() / counted.sum())
     weighted = (chosen * share).sum() / share.sum()
-    np.testing.assert_allclose(loss.cross_entropy(t, y, w).item(), weighted)
-    np.testing.assert_allclose(loss.nll_loss(Tensor(logs), y, w).item(), weighted)
+    np.testing.assert_allclose(labels.cross_entropy(t, y, w).item(), weighted)
+    np.testing.assert_allclose(labels.nll_loss(Tensor(logs), y, w).item(), weighted)
     spread = -(logs * WEIGHT[:, None]).sum(1) * counted
     smooth = (0.8 * chosen * share + 0.2 / 3 * spread).sum() / share.sum()
-    np.testing.assert_allclose(loss.cross_entropy(t, y, w, label_smoothing=0.2).item(), smooth)
+    np.testing.assert_allclose(labels.cross_entropy(t, y, w, label_smoothing=0.2).item(), smooth)
     seven = np.where(counted, LABELS, 7)
     np.testing.assert_allclose(
-        loss.cross_entropy(t, Tensor(seven), w, ignore_index=7).item(), weighted
+        labels.cross_entropy(t, Tensor(seven), w, ignore_index=7).item(), weighted
     )
-    one = loss.cross_entropy(Tensor(SCORES[0, :, 0]), Tensor(np.array(2))).item()
+    one = labels.cross_entropy(Tensor(SCORES[0, :, 0]), Tensor(np.array(2))).item()
     np.testing.assert_allclose(one, -logs[0, 2, 0])
     nothing = leaf(SCORES)
-    mean = loss.cross_entropy(nothing, Tensor(np.full((4, 2), -100)))
-    assert np.isnan(mean.item())
-    np.testing.assert_array_equal(grad(mean, [nothing])[0].numpy(), 0)
+    for options in ((), (w,)):
+        mean = labels.cross_entropy(nothing, Tensor(np.full((4, 2), -100)), *options)
+        assert np.isnan(mean.item())
+        np.testing.assert_array_equal(grad(mean, [nothing])[0].numpy(), 0)
 
 
 def test_cross_entropy_of_probabilities():
     target = np.exp(log_softmax(RNG.standard_normal((4, 3, 2))))
     logs, t, y = log_softmax(SCORES), Tensor(SCORES), Tensor(target)
     expected = -(logs * target).sum(1)
-    np.testing.assert_allclose(loss.cross_entropy(t, y).item(), expected.mean())
+    np.testing.assert_allclose(labels.cross_entropy(t, y).item(), expected.mean())
     smooth = 0.9 * target + 0.1 / 3
     expected = -(logs * smooth * WEIGHT[:, None]).sum(1)
     np.testing.assert_allclose(
-        loss.cross_entropy(t, y, Tensor(WEIGHT), -100, "none", 0.1).numpy(), expected
+        labels.cross_entropy(t, y, Tensor(WEIGHT), -100, "none", 0.1).numpy(), expected
     )
 
 
@@ -142,7 +144,7 @@ def test_frozen_values():
     x = Tensor(np.array([[1.0, -2.0, 0.5], [0.1, 0.2, 0.3]]))
     y = Tensor(np.array([2, 0]))
     np.testing.assert_allclose(
-        loss.cross_entropy(x, y, label_smoothing=0.1).item(), 1.131603208619097
+        labels.cross_entropy(x, y, label_smoothing=0.1).item(), 1.131603208619097
     )
 
 
@@ -162,30 +164,32 @@ def test_gaussian_nll_keeps_the_gradient_of_a_small_variance():
     cost = loss.gaussian_nll_loss(Tensor(np.ones(2)), Tensor(np.zeros(2)), var, eps=0.5)
     (slope,) = grad(cost, [var])
     np.testing.assert_allclose(slope.numpy(), [0.25 * (1 / 0.5 - 1 / 0.25), 0])
+    number = loss.gaussian_nll_loss(Tensor(A), Tensor(B), 0.3).item()
+    np.testing.assert_allclose(number, ((np.log(0.3) + D**2 / 0.3) / 2).mean(), rtol=1e-14)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (
-            lambda: loss.cross_entropy(Tensor(SCORES), Tensor(LABELS[:3])), ValueError,
+            lambda: labels.cross_entropy(Tensor(SCORES), Tensor(LABELS[:3])), ValueError,
             "target has shape (3, 2) and dtype int64, input (4, 3, 2) needs integer labels of shape"
             " (4, 2)",
         ),
         (
-            lambda: loss.cross_entropy(Tensor(SCORES), Tensor(LABELS + 3)), IndexError,
+            lambda: labels.cross_entropy(Tensor(SCORES), Tensor(LABELS + 3)), IndexError,
             "label 3 is outside 0..2 (and not ignore_index -100)",
         ),
         (
-            lambda: loss.cross_entropy(Tensor(SCORES), Tensor(SCORES[:3])), ValueError,
+            lambda: labels.cross_entropy(Tensor(SCORES), Tensor(SCORES[:3])), ValueError,
             "target of probabilities has shape (3, 3, 2), input (4, 3, 2)",
         ),
         (
-            lambda: loss.cross_entropy(Tensor(SCORES), Tensor(LABELS), label_smoothing=2),
+            lambda: labels.cross_entropy(Tensor(SCORES), Tensor(LABELS), label_smoothing=2),
             ValueError, "label_smoothing is 2",
         ),
         (
-            lambda: loss.nll_loss(Tensor(SCORES), Tensor(LABELS), Tensor(np.ones(4))), ValueError,
+            lambda: labels.nll_loss(Tensor(SCORES), Tensor(LABELS), Tensor(np.ones(4))), ValueError,
             "nll_loss: weight has shape (4,); expected (3,)",
         ),
         (
@@ -208,3 +212,30 @@ def test_errors_name_both_values(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert message in str(caught.value)
+
+
+COUNTED = {
+    "cross_entropy": lambda x, y, w: mg.cross_entropy(x, y),
+    "weighted": lambda x, y, w: mg.cross_entropy(x, y, w, label_smoothing=0.1),
+    "nll_loss": lambda x, y, w: mg.nll_loss(mg.log_softmax(x, 1), y),
+    "of variances": lambda x, y, w: mg.gaussian_nll_loss(x, x * 2, x * x),
+    "of one variance": lambda x, y, w: mg.gaussian_nll_loss(x, x * 2, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_losses_at_labels_are_checked_and_counted_at_each_replay(name):
+    w = mg.tensor(np.linspace(0.5, 2, 12).reshape(3, 4), requires_grad=True)
+    weight = mg.tensor(np.arange(1.0, 5.0))
+
+    def step(x, y):
+        return mg.value_and_grad(lambda: COUNTED[name](x @ w, mg.asarray(y), weight), [w])()
+
+    captured, x = mg.capture(step), mg.tensor(SCORES[:3, :, 0])
+    for y in ([0, 1, 2], [0, 1, -100], [3, 3, -100], [-100, 2, -100], [-100] * 3, [0, 1, 2]):
+        (loss, (g,)), (expected, (h,)) = (f(x, np.array(y)) for f in (captured, step))
+        np.testing.assert_array_equal(loss.data, expected.data)
+        np.testing.assert_array_equal(g.data, h.data)
+    if "variance" not in name:
+        with pytest.raises(IndexError, match="label 4 is outside"):
+            captured(x, np.array([0, 4, 0]))

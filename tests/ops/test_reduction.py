@@ -56,6 +56,22 @@ def test_empty_input_is_numpys():
     assert grad(x.sum(), x)[0].shape == (0, 3)
 
 
+REDUCTIONS = [
+    *FOLDS, "argmax", "argmin", "cumsum", "cumprod"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_lists_and_plain_numbers(name):
+    for value in ([1.0, 2.0], [[1, 2], [3, 0]], (1, 2), 3.0, 2, True, np.float32(3), np.array(2.0)):
+        same(getattr(ops, name), getattr(np, name), value)
+
+
+def test_logsumexp_of_lists_and_plain_numbers():
+    equal(ops.logsumexp([0.0, 0.0]), np.log(np.float64(2)))
+    equal(ops.logsumexp(3.0), np.float64(3.0))
+
+
 def test_var_and_std_degrees_of_freedom():
     x = data(3, 4)
     for name in ("var", "std"):

@@ -1,9 +1,13 @@
 """`vae`: the bound against closed forms, and the linear case against its exact optimum."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 import minigen as mg
+from minigen import optim
 from minigen.vae.vae import VAE, VAEOptions
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (8, 1, 28, 28)).astype(np.float32)
@@ -90,3 +94,38 @@ def test_samples_reconstructions_and_metrics():
     total = metrics["reconstruction"]["value"] + metrics["kl"]["value"]
     assert metrics["negative_elbo"]["value"] == pytest.approx(total)
     assert metrics["negative_elbo"]["low"] < total < metrics["negative_elbo"]["high"]
+
+
+def test_a_copy_of_a_trained_vae_trains_alone():
+    model, images = make((1, 5, 5), encoder=[8], decoder=[8]), IMAGES[:, :, :5, :5]
+    for _ in range(3):
+        model.step(images, None, mg.Generator(1))
+    before = [p.data.copy() for p in model.parameters()]
+    losses = []
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        steps = [other.step(images, None, mg.Generator(1)) for _ in range(4)]
+        losses.append([step["loss"].item() for step in steps])
+    assert losses[0] == losses[1] and len(set(losses[0])) == 4
+    for p, b in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.data, b)
+
+
+@pytest.mark.parametrize("part", ["optimizer", "encoder", "decoder", "options", "log_sigma"])
+def test_the_vae_notices_a_part_that_is_another_object(part):
+    def trained(ordinary):
+        options = VAEOptions(likelihood="gaussian", sigma=0)
+        model = VAE(options, (1, 5, 5), rng=mg.Generator(0))
+        other = VAE(options, (1, 5, 5), rng=mg.Generator(7))
+        rng, losses = mg.Generator(5), []
+        images = rng.uniform((7, 1, 5, 5))
+        step = model._update if ordinary else lambda x, rng: model.step(x, None, rng)
+        for i in range(7):
+            if i == 3:
+                new = VAEOptions() if part == "options" else getattr(other, part)
+                setattr(model, part, new)
+                if part != "options":
+                    model.optimizer = optim.SGD(model, 0.1)
+            losses.append(step(images, rng)["loss"].item())
+        return losses, [p.data.tolist() for p in model.parameters()], list(model.state_dict())
+
+    assert trained(ordinary=False) == trained(ordinary=True)
