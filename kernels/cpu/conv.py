@@ -119,15 +119,10 @@ def conv2d_weight_grad(
         found = filtered(_channels_last(x, dtype), _channels_last(grad, dtype), problem)
         if found is not None:
             return found.transpose(0, 3, 1, 2)
-    if suits_product(problem):
-        return product_weight_grad(x, grad, problem, _channels_last)
-    if suits_depthwise(problem):
-        return depthwise_weight_grad(x, grad, problem, _channels_last)
-    if suits_lanes(problem):
-        return lanes_weight_grad(x, grad, problem, _channels_last)
-    if suits_runs(problem):
-        return runs_weight_grad(x, grad, problem, _channels_last)
-    return _weight_grad(x, grad, problem)
+        algorithm = choose(problem, gradient=True)
+    if algorithm == "tiles":
+        return _weight_grad(x, grad, problem)
+    return WEIGHT_GRADS[algorithm](x, grad, problem, _channels_last)
 
 
 def _weight_grad(x: np.ndarray, grad: np.ndarray, problem: Problem) -> np.ndarray:
@@ -147,14 +142,16 @@ def _weight_grad(x: np.ndarray, grad: np.ndarray, problem: Problem) -> np.ndarra
     return result.transpose(0, 3, 1, 2)
 
 
-def choose(p: Problem) -> str:
-    """The algorithm for a shape, a key of ALGORITHMS."""
+def choose(p: Problem, gradient: bool = False) -> str:
+    """The direct algorithm for a shape, or (`gradient`) for its weight gradient."""
     if suits_product(p):
         return "product"
     if suits_depthwise(p):
         return "depthwise"
     if suits_lanes(p):
         return "lanes"
+    if gradient:
+        return "runs" if suits_runs(p) else "tiles"
     if suits_dots(p):
         return "dots"
     return "tiles" if block(p) is None else "blocks"
@@ -165,7 +162,11 @@ def _run(
 ) -> np.ndarray:
     """Serve conv2d and conv_transpose2d by the algorithm chosen for the shape."""
     if bias is not None and bias.shape != (problem.out_channels,):
-        raise ValueError(f"{problem}: bias has shape {bias.shape}, expected one value a channel")
+        name = "conv_transpose2d" if problem.transposed else "conv2d"
+        raise ValueError(
+            f"{name}: bias has shape {bias.shape}, expected ({problem.out_channels},), one value"
+            " an output channel"
+        )
     if 0 in x.shape or 0 in weight.shape or 0 in problem.output_size:
         shape = (problem.batch, *problem.output_size, problem.out_channels)
         y = np.zeros(shape, np.result_type(x, weight))
@@ -180,13 +181,14 @@ def _chosen_for(problem: Problem, gradient: bool = False) -> str:
     key = problem, gradient, convolution()
     algorithm = _chosen.get(key)
     if algorithm is None:
-        wanted = key[2]
-        plain = undilated(problem)
+        wanted, plain = key[2], undilated(problem)
         fast = winograd_pays(plain, gradient) and not suits_product(problem)
         if wanted != "direct" and (fits(plain) if wanted == "winograd" else fast):
             algorithm = "winograd"
         else:
-            algorithm = "tiles" if gradient else choose(problem)
+            algorithm = choose(problem, gradient)
+        if len(_chosen) >= REMEMBERED:
+            _chosen.clear()
         _chosen[key] = algorithm
     return algorithm
 
@@ -309,6 +311,13 @@ ALGORITHMS: dict[str, Callable[..., np.ndarray]] = {
     "lanes": _lanes,
     "dots": _dots,
 }
+WEIGHT_GRADS: dict[str, Callable[..., np.ndarray]] = {  # beside "winograd" and "tiles"
+    "product": product_weight_grad,
+    "depthwise": depthwise_weight_grad,
+    "lanes": lanes_weight_grad,
+    "runs": runs_weight_grad,
+}
+REMEMBERED = 4096  # shapes: pictures may come in any size
 _chosen: dict[tuple[Problem, bool, str | None], str] = {}
 for _kernel in (conv2d, conv_transpose2d, conv2d_weight_grad):
     _kernel.choices = _choices  # type: ignore[attr-defined]

@@ -30,13 +30,12 @@ def matrices(taps: int) -> dict[str, Matrix]:
     """
     outputs = TILE[taps]
     points = POINTS[: outputs + taps - 2]
-    infinity = len(points)
     zero, one = Fraction(0), Fraction(1)
     at = [
         [p**i for p in points] + [one if i == outputs - 1 else zero] for i in range(outputs)
     ]
     g, bt = [], []
-    for j, point in enumerate(points):
+    for point in points:
         others = [p for p in points if p != point]
         scale = one
         for p in others:
@@ -45,7 +44,6 @@ def matrices(taps: int) -> dict[str, Matrix]:
         bt.append([*_polynomial(others), zero])
     g.append([one if k == taps - 1 else zero for k in range(taps)])
     bt.append(_polynomial(list(points)))
-    assert len(bt) == infinity + 1
     found = {"AT": at, "G": g, "BT": bt}
     found |= {"A": list(zip(*at, strict=True)), "GT": list(zip(*g, strict=True))}
     return {name: tuple(map(tuple, rows)) for name, rows in found.items()}

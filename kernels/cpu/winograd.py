@@ -17,16 +17,9 @@ from .conv_plan import Problem
 from .cook_toom import TILE
 from .memory import empty
 from .tile_code import lanes
-from .winograd_loops import (
-    BLOCK,
-    HELD,
-    channels_first,
-    moments,
-    tiles_first,
-    transform_data,
-    transform_grad,
-    transform_weights,
-)
+from .winograd_grad import moments, transform_grad
+from .winograd_loops import channels_first, tiles_first, transform_weights
+from .winograd_parts import BLOCK, HELD, transform_data
 from .winograd_plan import GEOMETRY, taps_of, tiling
 
 

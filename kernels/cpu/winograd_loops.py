@@ -1,13 +1,9 @@
-"""The compiled loops of minimal filtering: transform, multiply point by point, transform back.
+"""Convolutions by minimal filtering: transform, multiply point by point, transform back.
 
-All arrays are flat (1-D) and contiguous, images channels-last; the integer tables are those of
-`winograd_plan.Tiling`. Transformed input is (point, tile, phase, channel), transformed weights are
-(point, phase, channel, column) for a panel of output channels, their products (point, tile,
-column). Every element is computed by one thread in a fixed order, so results do not depend on the
-number of threads.
-
-Numba frees an array after its last use as an array; that of an address taken from it does not
-count. So addresses are taken inside the loops that use them: the next round keeps the array alive.
+Transformed input is (point, tile, phase, channel), transformed weights are (point, phase, channel,
+column) for a panel of output channels, their products (point, tile, column). Every element is
+computed by one thread in a fixed order, so results do not depend on the number of threads. Arrays
+and tables, and why addresses are taken inside loops: `winograd_parts`.
 """
 
 from __future__ import annotations
@@ -19,31 +15,40 @@ from .jit import helper, inline_kernel, parallel_kernel
 from .tile import MAX_ROWS
 from .tile_code import VECTOR_BYTES
 from .transpose import transpose_tile
-from .winograd_plan import GEOMETRY, PASS, PHASE
-from .winograd_tile import (
-    data_tile,
-    filter_grad_tile,
-    filter_tile,
-    grad_tile,
-    moment_tile,
-    output_tile,
-    prefetch,
-    product_tile,
+from .winograd_parts import (
+    BLOCK,
+    CHANNELS,
+    COLUMNS,
+    COUNT,
+    DATA_STRIDE,
+    DEPTH,
+    FIRST,
+    LANES,
+    MOST_POINTS,
+    OUT_SHIFT,
+    OUTPUTS,
+    PARTIAL,
+    PHASE_ROW,
+    PLACE,
+    POINTS,
+    ROW,
+    STRIDE_C,
+    STRIDE_N,
+    STRIDE_TAP,
+    SUMS_ROW,
+    SUMS_STRIDE,
+    TAP_TABLE,
+    TAPS,
+    TILE,
+    WIDE,
+    WORKERS,
+    active_at,
+    aligned,
+    pixels_of,
+    put_data,
+    skip_of,
 )
-
-(
-    HEIGHT, WIDTH, CHANNELS, OUTPUTS, OUT_HEIGHT, OUT_WIDTH, TAPS, TILE, POINTS, PHASE_ROW, ROW,
-    COLUMNS, WIDE, CAPACITY, DATA_STRIDE, SUMS_STRIDE, KERNEL_TAPS, WORKERS, DEPTH, STRIDE_N,
-    STRIDE_TAP, STRIDE_C, LANES, SHIFT, OUT_SHIFT, SUMS_ROW,
-) = range(len(GEOMETRY))  # fmt: skip
-COUNT, FIRST, DOWN, ACROSS, OUT_ROWS, OUT_COLUMNS, FIRST_TILE = range(len(PASS))
-IN_ROWS, IN_COLUMNS, TAP_TABLE, SHORT_DOWN, SHORT_ACROSS, PARTIAL = range(len(PHASE))
-
-MOST_POINTS = 6
-BLOCK = 48  # channels whose weights, or their gradients, are transformed at once
-NEAR = 96  # tiles whose gradients, a panel of a point, stay in the nearest cache
-HELD = BLOCK + MAX_ROWS  # of which a block of gradients has room for this many
-PLACE = BLOCK + 1  # and a block of taps for this many: taps fall on different cache sets
+from .winograd_tile import filter_tile, output_tile, prefetch, product_tile
 
 
 @parallel_kernel
@@ -73,17 +78,17 @@ def _tiles(
     begin, end = worker * len(chunks) // workers, (worker + 1) * len(chunks) // workers
     for chunk in range(begin, end):
         which, t0, t1 = chunks[chunk, 0], chunks[chunk, 1], chunks[chunk, 2]
-        v, s = _aligned(data), _aligned(sums)
+        v, s = aligned(data), aligned(sums)
         for t in range(t0, t1):
-            _data(x, zeros, table, v + (t - t0) * geo[ROW] * size, which, t,
+            put_data(x, zeros, table, v + (t - t0) * geo[ROW] * size, which, t,
                   geo, passes, phases, lines)  # fmt: skip
         count = passes[which, COUNT]
         for point in range(square):
-            first, active = _active(point, which, geo, passes, phases)
+            first, active = active_at(point, which, geo, passes, phases)
             for panel in range(len(panels)):
                 column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
                 wide, depth = vectors * lanes, geo[CHANNELS]
-                b = _aligned(weights) + _held(which, panel, geo, passes, panels) * size
+                b = aligned(weights) + _held(which, panel, geo, passes, panels) * size
                 b += (point * (count * depth * wide + lanes) + first * depth * wide) * size
                 _products(
                     x, vectors, rows, t1 - t0,
@@ -96,58 +101,6 @@ def _tiles(
                 y, dump, table, s + (t - t0) * geo[SUMS_ROW] * size, geo[SUMS_STRIDE],
                 0, geo[COLUMNS] // lanes, bias, slope, spoiled.ctypes.data
                 + worker * lanes * size, which, t, geo, passes, lines,
-            )  # fmt: skip
-
-
-@parallel_kernel
-def transform_weights(weight, weights, geo, passes, phases, taps, panels):
-    """weights = the transformed weights of all passes and panels."""
-    lanes, size = VECTOR_BYTES // weight.itemsize, weight.itemsize
-    strips = (geo[CHANNELS] + BLOCK - 1) // BLOCK
-    items = len(passes) * len(panels) * strips
-    for item in prange(items):
-        temp = np.empty(25 * PLACE * lanes + lanes, weight.dtype)
-        strip, panel = item % strips, item // strips % len(panels)
-        which = item // strips // len(panels)
-        c0 = strip * BLOCK
-        u = _aligned(weights) + _held(which, panel, geo, passes, panels) * size
-        u += c0 * panels[panel, 1] * lanes * size
-        _filters(
-            weight, temp, u, which, panels[panel, 0], panels[panel, 1], c0,
-            min(c0 + BLOCK, geo[CHANNELS]), geo[CHANNELS], geo, passes, phases, taps,
-        )  # fmt: skip
-
-
-@parallel_kernel
-def transform_data(x, data, start, stop, which, geo, passes, phases, lines):
-    """data = the transformed input of tiles start..stop of a pass."""
-    pieces = min(4 * geo[WORKERS], stop - start)
-    for piece in prange(pieces):
-        zeros = np.zeros(geo[PHASE_ROW], x.dtype)
-        table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
-        for t in range(
-            start + piece * (stop - start) // pieces, start + (piece + 1) * (stop - start) // pieces
-        ):
-            place = _aligned(data) + (t - start) * geo[ROW] * x.itemsize
-            _data(x, zeros, table, place, which, t, geo, passes, phases, lines)
-
-
-@parallel_kernel
-def transform_grad(grad, sums, start, stop, which, geo, passes, lines):
-    """sums = the transformed output gradient of tiles start..stop of a pass."""
-    pieces = min(4 * geo[WORKERS], stop - start)
-    lanes, size, m = VECTOR_BYTES // grad.itemsize, grad.itemsize, geo[TILE]
-    for piece in prange(pieces):
-        zeros = np.zeros(geo[COLUMNS], grad.dtype)
-        table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
-        for t in range(
-            start + piece * (stop - start) // pieces, start + (piece + 1) * (stop - start) // pieces
-        ):
-            _pixels(grad.ctypes.data, zeros.ctypes.data, table, which, t, size, geo, passes, lines)
-            grad_tile(
-                grad.dtype.type(0), geo[TAPS], table.ctypes.data, geo[COLUMNS] // lanes, lanes,
-                geo[OUTPUTS], lanes, _aligned(sums) + (t - start) * geo[SUMS_ROW] * size, lanes,
-                geo[SUMS_STRIDE],
             )  # fmt: skip
 
 
@@ -188,7 +141,7 @@ def _channels(
     ):
         column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
         wide = vectors * lanes
-        v, u, s = _aligned(data), _aligned(made), _aligned(sums)
+        v, u, s = aligned(data), aligned(made), aligned(sums)
         for c0 in range(0, channels, geo[DEPTH]):
             c1 = min(c0 + geo[DEPTH], channels)
             depth = c1 - c0
@@ -198,7 +151,7 @@ def _channels(
                     min(c + BLOCK, c1), depth, geo, passes, phases, taps,
                 )  # fmt: skip
             for point in range(square):
-                first, active = _active(point, which, geo, passes, phases)
+                first, active = active_at(point, which, geo, passes, phases)
                 place = point * geo[DATA_STRIDE] + first * geo[PHASE_ROW] + c0
                 _products(
                     data, vectors, rows, stop - start, v + place * size, geo[ROW],
@@ -215,95 +168,29 @@ def _channels(
 
 
 @parallel_kernel
-def moments(data, sums, gradients, kept, result, first, last, geo, phases, taps, panels):
-    """result = the weight gradient from transformed input and output gradient.
-
-    The tiles may come in several chunks, which `kept` tells: 0 one only, 1 the first, 3 another,
-    2 the last.
-    """
-    for worker in prange(geo[WORKERS]):
-        _moments(
-            np.int64(worker), data, sums, gradients, kept, result, last - first, geo, phases,
-            taps, panels,
+def transform_weights(weight, weights, geo, passes, phases, taps, panels):
+    """weights = the transformed weights of all passes and panels."""
+    lanes, size = VECTOR_BYTES // weight.itemsize, weight.itemsize
+    strips = (geo[CHANNELS] + BLOCK - 1) // BLOCK
+    items = len(passes) * len(panels) * strips
+    for item in prange(items):
+        temp = np.empty(25 * PLACE * lanes + lanes, weight.dtype)
+        strip, panel = item % strips, item // strips % len(panels)
+        which = item // strips // len(panels)
+        c0 = strip * BLOCK
+        u = aligned(weights) + _held(which, panel, geo, passes, panels) * size
+        u += c0 * panels[panel, 1] * lanes * size
+        _filters(
+            weight, temp, u, which, panels[panel, 0], panels[panel, 1], c0,
+            min(c0 + BLOCK, geo[CHANNELS]), geo[CHANNELS], geo, passes, phases, taps,
         )  # fmt: skip
-
-
-@helper
-def _moments(worker, data, sums, gradients, kept, result, tiles, geo, phases, taps, panels):
-    """One thread's share of `moments`."""
-    workers, size, lanes = geo[WORKERS], data.itemsize, VECTOR_BYTES // data.itemsize
-    square, channels = geo[POINTS] * geo[POINTS], geo[CHANNELS]
-    strips = (channels + BLOCK - 1) // BLOCK
-    items = len(phases) * strips * len(panels)
-    slot = square * (HELD * geo[WIDE] + lanes)
-    begins, ends = kept <= 1, kept % 2 == 0
-    temp = np.empty(25 * PLACE * lanes + lanes, data.dtype)
-    table = np.empty(MOST_POINTS * MOST_POINTS, np.int64)
-    v, z = _aligned(data), _aligned(sums)
-    for item in range(worker * items // workers, (worker + 1) * items // workers):
-        panel, strip = item % len(panels), item // len(panels) % strips
-        phase = item // len(panels) // strips
-        column, vectors, rows = panels[panel, 0], panels[panel, 1], panels[panel, 2]
-        wide, c0 = vectors * lanes, strip * BLOCK
-        c1 = min(c0 + BLOCK, channels)
-        du = _aligned(gradients) + (worker if kept == 0 else item) * slot * size
-        for point in range(square):
-            if _short(point, phase, geo, phases):
-                continue
-            a = point * geo[DATA_STRIDE] + phase * geo[PHASE_ROW] + c0
-            b = point * geo[SUMS_STRIDE] + column
-            for t in range(0, tiles, NEAR):
-                for c in range(0, c1 - c0, rows):
-                    moment_tile(
-                        data.dtype.type(0), vectors, v + (a + t * geo[ROW] + c) * size, geo[ROW],
-                        min(NEAR, tiles - t), z + (b + t * geo[SUMS_ROW]) * size, geo[SUMS_ROW],
-                        du + (point * (HELD * wide + lanes) + c * wide) * size, wide,
-                        np.int64(begins and t == 0),
-                    )  # fmt: skip
-        if not ends:
-            continue
-        # back to taps, and from (tap, channel, column) to (column, tap, channel)
-        base = _aligned(temp)
-        for o in range(0, wide, lanes):
-            for point in range(square):
-                table[point] = du + (point * (HELD * wide + lanes) + o) * size
-            filter_grad_tile(
-                data.dtype.type(0), geo[TAPS], table.ctypes.data, c1 - c0, wide, lanes, 0,
-                base, lanes, PLACE * lanes,
-            )  # fmt: skip
-            _put_taps(temp, result, phase, column + o, c0, c1, geo, phases, taps)
-
-
-@inline_kernel
-def _put_taps(temp, result, phase, o0, c0, c1, geo, phases, taps):
-    """result[o0.., tap, c0..c1] = temp[tap, c, o], for the taps that the phase has."""
-    lanes, size = VECTOR_BYTES // temp.itemsize, temp.itemsize
-    base, skip = _aligned(temp), _skip(temp)
-    wide = min(lanes, geo[OUTPUTS] - o0)
-    for place in range(geo[TAPS] * geo[TAPS]):
-        tap = taps[phases[phase, TAP_TABLE] + place]
-        if tap < 0:
-            continue
-        for c in range(c0, c1, lanes):
-            source = (place * PLACE + c - c0) * lanes
-            target = (o0 * geo[KERNEL_TAPS] + tap) * geo[CHANNELS] + c
-            row = geo[KERNEL_TAPS] * geo[CHANNELS]
-            if c + lanes <= c1 and wide == lanes:
-                transpose_tile(
-                    temp.dtype.type(0), base + source * size, lanes,
-                    result.ctypes.data + target * size, row,
-                )  # fmt: skip
-                continue
-            for o in range(wide):
-                for i in range(min(lanes, c1 - c)):
-                    result[target + o * row + i] = temp[skip + source + i * lanes + o]
 
 
 @helper
 def _filters(weight, temp, u, which, column, vectors, c0, c1, depth, geo, passes, phases, taps):
     """u = transformed weights of channels c0..c1 (of `depth` held) and a panel's columns."""
     lanes, size, taken = VECTOR_BYTES // weight.itemsize, weight.itemsize, geo[TAPS] * geo[TAPS]
-    base, skip, wide = _aligned(temp), _skip(temp), vectors * lanes
+    base, skip, wide = aligned(temp), skip_of(temp), vectors * lanes
     table = np.empty(25, np.int64)
     stride_n, stride_tap, stride_c = geo[STRIDE_N], geo[STRIDE_TAP], geo[STRIDE_C]
     for f in range(passes[which, COUNT]):
@@ -383,39 +270,12 @@ def _products(like, vectors, rows, tiles, v, row, segments, count, depth, b, s, 
 
 
 @inline_kernel
-def _data(x, zeros, table, place, which, t, geo, passes, phases, lines):
-    """place = the transformed input of tile t, all phases of the pass."""
-    size, lanes, n = x.itemsize, VECTOR_BYTES // x.itemsize, geo[POINTS]
-    down, across = passes[which, DOWN], passes[which, ACROSS]
-    image, i0, j0 = t // (down * across), t // across % down, t % across
-    base, nothing = x.ctypes.data, zeros.ctypes.data
-    for f in range(passes[which, COUNT]):
-        phase = passes[which, FIRST] + f
-        rows = phases[phase, IN_ROWS] + i0 * n
-        columns = phases[phase, IN_COLUMNS] + j0 * n
-        for i in range(n):
-            r = lines[rows + i]
-            start = (image * geo[HEIGHT] + r) * geo[WIDTH]
-            for j in range(n):
-                c = lines[columns + j]
-                address = base + (start + c) * geo[CHANNELS] * size
-                table[i * n + j] = nothing if r < 0 or c < 0 else address
-                if j >= geo[TAPS] - 1:  # new to the next tile across
-                    for line in range(0, geo[CHANNELS] * size, 64):
-                        prefetch(table[i * n + j] + geo[SHIFT] * size + line, 0)
-        data_tile(
-            x.dtype.type(0), geo[TAPS], table.ctypes.data, geo[PHASE_ROW] // lanes, lanes,
-            geo[CHANNELS], lanes, place + f * geo[PHASE_ROW] * size, lanes, geo[DATA_STRIDE],
-        )  # fmt: skip
-
-
-@inline_kernel
 def _output(
     y, dump, table, s, stride, column, vectors, bias, slope, spoiled, which, t, geo, passes, lines
 ):
     """The outputs of tile t and a panel's columns, from the sums of its products."""
     size = y.itemsize
-    _pixels(y.ctypes.data, 0, table, which, t, size, geo, passes, lines)
+    pixels_of(y.ctypes.data, 0, table, which, t, size, geo, passes, lines)
     for place in range(geo[TILE] * geo[TILE]):
         address = table[place] + column * size
         table[place] = dump.ctypes.data if table[place] == 0 else address
@@ -428,21 +288,6 @@ def _output(
 
 
 @inline_kernel
-def _pixels(base, nothing, table, which, t, size, geo, passes, lines):
-    """table = the addresses of tile t's output pixels, `nothing` for those outside the image."""
-    m, down, across = geo[TILE], passes[which, DOWN], passes[which, ACROSS]
-    image, i0, j0 = t // (down * across), t // across % down, t % across
-    rows, columns = passes[which, OUT_ROWS] + i0 * m, passes[which, OUT_COLUMNS] + j0 * m
-    for i in range(m):
-        r = lines[rows + i]
-        start = (image * geo[OUT_HEIGHT] + r) * geo[OUT_WIDTH]
-        for j in range(m):
-            c = lines[columns + j]
-            address = base + (start + c) * geo[OUTPUTS] * size
-            table[i * m + j] = nothing if r < 0 or c < 0 else address
-
-
-@inline_kernel
 def _held(which, panel, geo, passes, panels):
     """Where the transformed weights of a pass and panel begin; points are apart by an odd vector.
 
@@ -452,35 +297,3 @@ def _held(which, panel, geo, passes, panels):
     before = passes[which, FIRST] * geo[CHANNELS] * geo[COLUMNS] + which * len(panels) * lanes
     column = panels[panel, 0] * passes[which, COUNT] * geo[CHANNELS]
     return geo[POINTS] * geo[POINTS] * (before + column + panel * lanes)
-
-
-@inline_kernel
-def _active(point, which, geo, passes, phases):
-    """The phases of a pass that have a product at a point, neighbours: (first, how many)."""
-    first, count = 0, 0
-    for f in range(passes[which, COUNT]):
-        if not _short(point, passes[which, FIRST] + f, geo, phases):
-            if count == 0:
-                first = f
-            count += 1
-    return first, count
-
-
-@inline_kernel
-def _short(point, phase, geo, phases):
-    """Whether a phase has no product at a point: at infinity, where it has one tap less."""
-    n = geo[POINTS]
-    down = phases[phase, SHORT_DOWN] == 1 and point // n == n - 1
-    return down or (phases[phase, SHORT_ACROSS] == 1 and point % n == n - 1)
-
-
-@inline_kernel
-def _skip(array):
-    """Elements to skip so that what follows is aligned to whole vectors."""
-    return -(array.ctypes.data // array.itemsize) % (VECTOR_BYTES // array.itemsize)
-
-
-@inline_kernel
-def _aligned(array):
-    """The address of the array's first element that is aligned to whole vectors."""
-    return array.ctypes.data + _skip(array) * array.itemsize

@@ -31,7 +31,8 @@ DEPTH = 256  # rows of transformed weights made at once, where tiles are few
 GEOMETRY = (
     "height", "width", "channels", "outputs", "out_height", "out_width", "taps", "tile", "points",
     "phase_row", "row", "columns", "wide", "capacity", "data_stride", "sums_stride", "kernel_taps",
-    "workers", "depth", "stride_n", "stride_tap", "stride_c", "lanes", "shift", "out_shift", "sums_row",
+    "workers", "depth", "stride_n", "stride_tap", "stride_c", "lanes", "shift", "out_shift",
+    "sums_row",
 )  # fmt: skip
 PASS = ("phases", "first_phase", "down", "across", "rows", "columns", "first_tile")
 PHASE = ("rows", "columns", "taps", "short_down", "short_across", "partial")
