@@ -85,17 +85,22 @@ def linear_grads(
     dbias = np.empty(o if needed[2] else 0, dtype)
     g, plain = _dense(grad, (m, o), dtype), slope == 1
     g = g if g.flags.writeable else g.copy()  # as the compiled kernel takes it
-    args = (
-        g, _dense(x, (m, i), dtype), _dense(weight, (o, i), dtype),
-        g if plain else _dense(y, (m, o), dtype), float(slope),
-        g if plain else np.empty((m, o), dtype), dx.reshape(-1, i), dweight, dbias,
-    )  # fmt: skip
-    threads = get_num_threads()
+    x, weight = _dense(x, (m, i), dtype), _dense(weight, (o, i), dtype)
+    y = g if plain else _dense(y, (m, o), dtype)
+    before = g if plain else np.empty((m, o), dtype)
+    rows, slope, threads = dx.reshape(-1, i), float(slope), get_num_threads()
     if threads == 1 or m * o * i < SERIAL:
-        _grads_serial(*args)
+        _grads_serial(g, x, weight, y, slope, before, rows, dweight, dbias)
     else:
-        pieces = -(-threads // max(needed[0] + needed[1], 1))
-        _grads_parallel(*args, threads, *_grid(m, i, pieces), *_grid(o, i, pieces))
+        if not plain or needed[2]:
+            _before_parallel(g, y, slope, before, dbias, threads)
+        none = _NO_BIAS[dtype]
+        if needed[0]:
+            grid = _grid(m, i, threads)
+            _parallel_one(before, False, weight, False, rows, none, 1.0, *grid)
+        if needed[1]:
+            grid = _grid(o, i, threads)
+            _parallel_one(before, True, x, False, dweight, none, 1.0, *grid)
     return tuple([d for d, wanted in zip((dx, dweight, dbias), needed, strict=True) if wanted])
 
 
@@ -278,32 +283,11 @@ def _grads_serial(grad, x, weight, y, slope, before, dx, dweight, dbias):
 
 
 @parallel_kernel
-def _grads_parallel(
-    grad, x, weight, y, slope, before, dx, dweight, dbias, strips, down, across, down_w, across_w
-):
+def _before_parallel(grad, y, slope, before, dbias, strips):
     columns = grad.shape[1]
-    if slope != 1 or len(dbias) > 0:
-        for strip in prange(strips):
-            j0, j1 = strip * columns // strips, (strip + 1) * columns // strips
-            _before(grad, y, slope, before, dbias, j0, j1)
-    (m, n), o, none = x.shape, columns, dbias[:0]
-    flat_x, flat_w = dx.reshape(dx.size), dweight.reshape(dweight.size)
-    tiles = down * across if len(dx) > 0 else 0
-    for item in prange(tiles + (down_w * across_w if len(dweight) > 0 else 0)):
-        if item < tiles:
-            row, column = item // across, item % across
-            _tile(
-                before, False, o, weight, False, n, flat_x, none, 1.0, m, n, o, 0, 0, 0,
-                row * m // down, (row + 1) * m // down,
-                column * n // across, (column + 1) * n // across,
-            )  # fmt: skip
-        else:
-            row, column = (item - tiles) // across_w, (item - tiles) % across_w
-            _tile(
-                before, True, o, x, False, n, flat_w, none, 1.0, o, n, m, 0, 0, 0,
-                row * o // down_w, (row + 1) * o // down_w,
-                column * n // across_w, (column + 1) * n // across_w,
-            )  # fmt: skip
+    for strip in prange(strips):
+        j0, j1 = strip * columns // strips, (strip + 1) * columns // strips
+        _before(grad, y, slope, before, dbias, j0, j1)
 
 
 @inline_kernel
