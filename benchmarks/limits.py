@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 from llvmlite import ir
-from minigen.kernels.cpu.tile import VECTOR_BYTES
+from minigen.kernels.cpu.tile_code import VECTOR_BYTES
 from numba import types
 from numba.extending import intrinsic
 

@@ -13,7 +13,7 @@ from numba import prange
 from ..reference import loss as reference
 from .elementwise import exp_element, log1p_element, sigmoid_element
 from .jit import helper, inline_kernel, parallel_kernel
-from .rows import SERIAL, as_rows, like_rows
+from .rows import SERIAL, as_rows, contiguous_last, like_rows
 
 PART = 8192  # elements whose costs are added in float32 lanes before the sum goes on in float64
 
@@ -65,7 +65,9 @@ def label_cost_grad(grad: np.ndarray, x: np.ndarray, labels: np.ndarray) -> np.n
 
 def _last(x, keep):
     """x with its channels last, as images lie in memory, unless the axes kept forbid it."""
-    return x.transpose(0, 2, 3, 1) if x.ndim == 4 and keep < 2 else x
+    if x.ndim != 4 or keep > 1:
+        return x
+    return contiguous_last(x) if x.dtype == np.float32 else x.transpose(0, 2, 3, 1)
 
 
 def _in_rows(rows, *arrays):
