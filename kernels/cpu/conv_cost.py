@@ -24,6 +24,7 @@ FILTER = {5: 310.0, 6: 340.0}  # of a filter, or back to its gradient
 DIRECT = 1.05  # time of the direct sum by its multiply-adds, weights and padding included
 PRODUCT = 1.15  # the same of the products point by point
 MOMENT = 1.3  # and of their sums over tiles, for weight gradients
+PASSED_ON = 3.0  # a gradient's transforms go from thread to thread, through the shared cache
 LEAST_CHANNELS = 12  # below, direct algorithms of their own serve better
 
 
@@ -67,6 +68,7 @@ def winograd_cost(p: Problem, gradient: bool) -> float:
     products = held * points * p.channels * outputs * (MOMENT if gradient else PRODUCT)
     grids = phases if p.transposed else 1
     moved = tiles * (phases * inputs * DATA[n] + grids * outputs * OUTPUT[n])
+    moved *= PASSED_ON if gradient else 1.0
     return products + moved + phases * p.channels * outputs * FILTER[n]
 
 
