@@ -30,7 +30,7 @@ DEPTH = 256  # rows of transformed weights made at once, where tiles are few
 # Columns of the integer tables, as the compiled loops index them.
 GEOMETRY = (
     "height", "width", "channels", "outputs", "out_height", "out_width", "taps", "tile", "points",
-    "phase_row", "row", "columns", "wide", "capacity", "data_stride", "sums_stride", "kernel_taps",
+    "phase_row", "row", "columns", "wide", "data_stride", "sums_stride", "kernel_taps",
     "workers", "depth", "stride_n", "stride_tap", "stride_c", "lanes", "shift", "out_shift",
     "sums_row",
 )  # fmt: skip
@@ -127,7 +127,7 @@ def tiling(p: Problem, lanes: int, itemsize: int, threads: int, gradient: bool) 
     o, c, kk = p.out_channels, p.channels, p.kernel_size[0] * p.kernel_size[1]
     strides = (1, o, kk * o) if p.transposed else (kk * c, c, 1)
     geometry = (
-        *p.size, c, o, *p.output_size, r, m, n, phase_row, row, columns, wide, capacity,
+        *p.size, c, o, *p.output_size, r, m, n, phase_row, row, columns, wide,
         _spread(rows * row, lanes), _spread(rows * sums_row, lanes), kk, threads,
         max(16, DEPTH // most), *strides, lanes,
         m * c * (1 if p.transposed else p.stride[1]), m * o * (p.stride[1] if p.transposed else 1),
