@@ -59,7 +59,6 @@ class _Part(JITCodeLibrary):
         return _Environments
 
 
-
 class _Environments:
     """The kernel that a part is linked into tells it its environment."""
 

@@ -64,35 +64,8 @@ def _gather(t: Tile) -> None:
     builder = t.builder
     pointers, table = t.row_pointers(a, rows), t.pointer(segments, INT64)
     sums = t.run(t.pointer(start)) * t.rows
-    names = ("outer", "enter", "inner", "leave", "done", "store", "leaky")
-    outer, enter, inner, leave, done, store, leaky = map(t.block, names)
-    run = t.pointer(b)
-    builder.branch(outer)
-
-    builder.position_at_end(outer)
-    s, run, *sums = outer_phis = t.phis([int_constant(0), run, *sums], t.entry)
-    builder.cbranch(builder.icmp_signed("<", s, segment_count), enter, done)
-
-    builder.position_at_end(enter)
-    offset = builder.load(t.at(table, s))
-    shifted = [t.at(pointer, offset) for pointer in pointers]
-    builder.branch(inner)
-
-    builder.position_at_end(inner)
-    k, here, *partial = inner_phis = t.phis([int_constant(0), run, *sums], enter)
-    partial = t.step(shifted, k, t.run(here), partial)
-    values = [builder.add(k, int_constant(1)), t.at(here, t.vectors * t.lanes), *partial]
-    for phi, value in zip(inner_phis, values, strict=True):
-        phi.add_incoming(value, inner)
-    builder.cbranch(builder.icmp_signed("<", values[0], length), inner, leave)
-
-    builder.position_at_end(leave)
-    values = [builder.add(s, int_constant(1)), *values[1:]]
-    for phi, value in zip(outer_phis, values, strict=True):
-        phi.add_incoming(value, leave)
-    builder.branch(outer)
-
-    builder.position_at_end(done)
+    sums = t.sum_segments(pointers, table, segment_count, length, t.pointer(b), sums)
+    store, leaky = t.block("store"), t.block("leaky")
     mask, targets = t.mask(tail), t.row_pointers(out, outs)
     one = ir.Constant(t.element, 1.0)
     builder.cbranch(builder.fcmp_ordered("==", slope, one), store, leaky)

@@ -123,6 +123,47 @@ class Tile:
                 new.append(self.builder.call(self.fma, args))
         return new
 
+    def sum_segments(
+        self, rows: list, table: ir.Value, count: ir.Value, length: ir.Value, run: ir.Value,
+        sums: list,
+    ) -> list[ir.Value]:  # fmt: skip
+        """sums + the products of rows[r][table[s] + k] and run[s, k], over s < count, k < length.
+
+        Goes on in a block after the loops; `length` is at least 1, and `run` one run after another.
+        """
+        builder, before = self.builder, self.builder.block
+        outer, enter, inner, leave, done = map(
+            self.block, ("outer", "enter", "inner", "leave", "summed")
+        )
+        builder.branch(outer)
+
+        builder.position_at_end(outer)
+        s, run, *sums = outer_phis = self.phis([int_constant(0), run, *sums], before)
+        builder.cbranch(builder.icmp_signed("<", s, count), enter, done)
+
+        builder.position_at_end(enter)
+        offset = builder.load(self.at(table, s))
+        shifted = [self.at(row, offset) for row in rows]
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
+        k, here, *partial = inner_phis = self.phis([int_constant(0), run, *sums], enter)
+        partial = self.step(shifted, k, self.run(here), partial)
+        after = self.at(here, self.vectors * self.lanes)
+        values = [builder.add(k, int_constant(1)), after, *partial]
+        for phi, value in zip(inner_phis, values, strict=True):
+            phi.add_incoming(value, inner)
+        builder.cbranch(builder.icmp_signed("<", values[0], length), inner, leave)
+
+        builder.position_at_end(leave)
+        values = [builder.add(s, int_constant(1)), *values[1:]]
+        for phi, value in zip(outer_phis, values, strict=True):
+            phi.add_incoming(value, leave)
+        builder.branch(outer)
+
+        builder.position_at_end(done)
+        return sums
+
     def leaky(self, row: list[ir.Value], slope: ir.Value) -> list[ir.Value]:
         """value where it is > 0 or NaN, slope * value elsewhere; with slope 0 that is 0."""
         zero, made = self.nothing, []

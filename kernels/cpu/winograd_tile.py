@@ -144,38 +144,14 @@ def product_tile(
 @product_tile.code
 def _product(t: Tile) -> None:
     a, row, segments, segment_count, length, b, out, out_row, first = t.args
-    builder, table = t.builder, t.pointer(segments, INT64)
+    table = t.pointer(segments, INT64)
     base, pointers = t.pointer(a), []
     for _ in range(t.rows):
         pointers.append(base)
         base = t.at(base, row)
     sums = [ir.Constant(t.vector, None)] * (t.rows * t.vectors)
-    outer, inner, leave, done = map(t.block, ("outer", "inner", "leave", "done"))
-    run = t.pointer(b)
-    builder.branch(outer)
-
-    builder.position_at_end(outer)
-    s, run, *sums = outer_phis = t.phis([int_constant(0), run, *sums], t.entry)
-    offset = builder.load(t.at(table, s))
-    shifted = [t.at(pointer, offset) for pointer in pointers]
-    builder.branch(inner)
-
-    builder.position_at_end(inner)
-    k, here, *partial = inner_phis = t.phis([int_constant(0), run, *sums], outer)
-    partial = t.step(shifted, k, t.run(here), partial)
-    values = [builder.add(k, int_constant(1)), t.at(here, t.vectors * t.lanes), *partial]
-    for phi, value in zip(inner_phis, values, strict=True):
-        phi.add_incoming(value, inner)
-    builder.cbranch(builder.icmp_signed("<", values[0], length), inner, leave)
-
-    builder.position_at_end(leave)
-    values = [builder.add(s, int_constant(1)), *values[1:]]
-    for phi, value in zip(outer_phis, values, strict=True):
-        phi.add_incoming(value, leave)
-    builder.cbranch(builder.icmp_signed("<", values[0], segment_count), outer, done)
-
-    builder.position_at_end(done)
-    _put_sums(t, values[2:], out, out_row, first)
+    sums = t.sum_segments(pointers, table, segment_count, length, t.pointer(b), sums)
+    _put_sums(t, sums, out, out_row, first)
 
 
 @tile(cases=_PANELS)
