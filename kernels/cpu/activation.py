@@ -9,12 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from .. import formulas
 from ..reference import activation as reference
 from .elementwise import exp_element, expm1_element, sigmoid_element
 from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL, flat, flat_like
 
 ERF, GELU, SILU, ELU, SIGMOID, TANH = range(6)
+
+_sigmoid_grad = inline_kernel(formulas.sigmoid_grad_element)
+_tanh_grad = inline_kernel(formulas.tanh_grad_element)
+_silu_grad = inline_kernel(formulas.silu_grad_element)
+_gelu_grad = inline_kernel(formulas.gelu_grad_element)
 
 
 def erf(x: np.ndarray) -> np.ndarray:
@@ -123,26 +129,24 @@ def _map_part(kind, x, alpha, out):
 
 @helper
 def _grad_part(kind, grad, x, alpha, out):
-    one = np.float32(1)
     if kind == GELU:
         for i in range(x.size):
             v = x[i]
-            density = exp_element(np.float32(-0.5) * v * v) * np.float32(0.39894228)
-            out[i] = grad[i] * (_normal_cdf(v) + v * density)
+            bell = exp_element(np.float32(-0.5) * v * v)
+            out[i] = _gelu_grad(grad[i], v, _normal_cdf(v), bell)
     elif kind == SILU:
         for i in range(x.size):
-            s = sigmoid_element(x[i])
-            out[i] = grad[i] * (s * (one + x[i] * (one - s)))
+            out[i] = _silu_grad(grad[i], x[i], sigmoid_element(x[i]))
     elif kind == ELU:
         for i in range(x.size):
             low = grad[i] * (alpha * exp_element(x[i]))
             out[i] = low if x[i] <= 0 else grad[i]
     elif kind == SIGMOID:
         for i in range(x.size):
-            out[i] = grad[i] * (x[i] * (one - x[i]))
+            out[i] = _sigmoid_grad(grad[i], x[i])
     else:
         for i in range(x.size):
-            out[i] = grad[i] * (one - x[i] * x[i])
+            out[i] = _tanh_grad(grad[i], x[i])
 
 
 @parallel_kernel

@@ -11,9 +11,12 @@ import functools
 import numpy as np
 from numba import prange
 
+from .. import formulas
 from ..reference import elementwise as reference
 from .jit import inline_kernel, parallel_kernel
 from .rows import SERIAL, contiguous_first, flat, flat_like
+
+leaky_element = inline_kernel(formulas.leaky_element)
 
 
 def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
@@ -56,13 +59,6 @@ def _map(fast, plain, x):
     y = np.empty_like(x)
     fast(flat_like(x, y), flat(y))
     return y
-
-
-@inline_kernel
-def leaky_element(x, value, slope):
-    """value where x > 0 or NaN, slope * value elsewhere; with slope 0 that is 0, also of inf."""
-    low = slope * value if slope != 0 else type(value)(0)
-    return low if x <= 0 else value
 
 
 @parallel_kernel

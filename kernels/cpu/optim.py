@@ -8,10 +8,17 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from .. import formulas
 from .jit import helper, inline_kernel, parallel_kernel
 from .rows import SERIAL
 
 PART = 8192  # elements of one task
+
+_sgd_element = inline_kernel(formulas.sgd_element)
+_momentum_element = inline_kernel(formulas.momentum_element)
+_rmsprop_move = inline_kernel(formulas.rmsprop_move)
+_adam_element = inline_kernel(formulas.adam_element)
+_ema_element = inline_kernel(formulas.ema_element)
 
 
 def sgd(
@@ -45,8 +52,8 @@ def adam(
     Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2.
     """
     p, g, m, v = _flat("adam", param, grad, m, v)
-    keep, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
+    rates = formulas.adam_rates(lr, beta1, beta2, weight_decay, decoupled, step)
+    keep, decay, rate, root = rates
     _adam(p, g, m, v, keep, decay, 1 - beta1, beta2, 1 - beta2, rate, root, eps)
 
 
@@ -78,13 +85,10 @@ def _flat(name, first, *others):
 def _sgd_part(p, g, v, lr, momentum, share, decay, nesterov):
     if momentum == 0:
         for i in range(p.size):
-            p[i] -= lr * (g[i] + decay * p[i])
+            p[i] = _sgd_element(p[i], g[i], lr, decay)
     else:
         for i in range(p.size):
-            gradient = g[i] + decay * p[i]
-            velocity = momentum * v[i] + share * gradient
-            v[i] = velocity
-            p[i] -= lr * (gradient + momentum * velocity if nesterov else velocity)
+            p[i], v[i] = _momentum_element(p[i], g[i], v[i], lr, momentum, share, decay, nesterov)
 
 
 @parallel_kernel
@@ -97,19 +101,6 @@ def _sgd(p, g, v, lr, momentum, share, decay, nesterov):
         for part in prange(-(-p.size // PART)):
             at = slice(part * PART, (part + 1) * PART)
             _sgd_part(p[at], g[at], v[at], lr_, momentum_, share_, decay_, nesterov)
-
-
-@inline_kernel
-def _rmsprop_move(p, g, s, a, alpha, share, eps, decay, centered):
-    """The step before momentum and rate, and the new mean square and mean gradient."""
-    g += decay * p
-    s = alpha * s + share * g * g
-    variance = s
-    if centered:
-        a += share * (g - a)
-        # Rounding may leave a tiny negative number, whose root would be NaN.
-        variance = max(s - a * a, type(s)(0))
-    return g / (np.sqrt(variance) + eps), s, a
 
 
 @helper
@@ -145,16 +136,6 @@ def _rmsprop(p, g, s, v, a, lr, alpha, share, eps, decay, momentum, centered):
             _rmsprop_part(p[at], g[at], s[at], v[at], a[at], *scalars)
 
 
-@inline_kernel
-def _adam_element(p, g, m, v, keep, decay, share1, beta2, share2, rate, root, eps):
-    """The new parameter, mean and mean square."""
-    p *= keep
-    g += decay * p
-    m += share1 * (g - m)
-    v = beta2 * v + share2 * g * g
-    return p - rate * m / (np.sqrt(v) * root + eps), m, v
-
-
 @parallel_kernel
 def _adam(p, g, m, v, keep, decay, share1, beta2, share2, rate, root, eps):
     t = p.dtype.type
@@ -172,7 +153,7 @@ def _ema(a, p, decay, share):
     keep, take = p.dtype.type(decay), p.dtype.type(share)
     if p.size < SERIAL:
         for i in range(p.size):
-            a[i] = keep * a[i] + take * p[i]
+            a[i] = _ema_element(a[i], p[i], keep, take)
     else:
         for i in prange(p.size):
-            a[i] = keep * a[i] + take * p[i]
+            a[i] = _ema_element(a[i], p[i], keep, take)

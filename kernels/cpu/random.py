@@ -12,8 +12,8 @@ import functools
 import numpy as np
 from numba import prange
 
-from ..reference import random as reference
-from .jit import kernel, parallel_kernel
+from .. import random_formulas as formulas
+from .jit import inline_kernel, kernel, parallel_kernel
 
 TASK = 2048  # blocks
 
@@ -50,31 +50,22 @@ def _words(key, counter):
     return np.uint64(key), np.uint64(counter & mask), np.uint64(counter >> 64)
 
 
-_LOW = np.uint64(0xFFFFFFFF)
-_32 = np.uint64(32)
-_M0, _M1 = (np.uint64(m) for m in reference.MULTIPLIERS)
-_W0, _W1 = (np.uint64(w) for w in reference.WEYL)
-_ROUNDS = reference.ROUNDS
+# Formulas that give the reference's bits: nothing is reordered and no a*b+c fused.
+_block = inline_kernel(formulas.philox_block, fastmath=False)
+_uniform_single = inline_kernel(formulas.uniform_single, fastmath=False)
+_uniform_double = inline_kernel(formulas.uniform_double, fastmath=False)
+_normal_pair = inline_kernel(formulas.normal_pair, fastmath=False)
 
 
 @_exact
 def _philox(key, low, high, first, last, words):
     """Blocks first..last after the 128-bit counter (high, low), four words each."""
-    for block in range(last - first):
-        position = low + np.uint64(first + block)
-        above = high + np.uint64(position < low)
-        c0, c1 = position & _LOW, position >> _32
-        c2, c3 = above & _LOW, above >> _32
-        k0, k1 = key & _LOW, key >> _32
-        for _ in range(_ROUNDS):
-            p0, p1 = c0 * _M0, c2 * _M1
-            c0, c1 = (p1 >> _32) ^ c1 ^ k0, p1 & _LOW
-            c2, c3 = (p0 >> _32) ^ c3 ^ k1, p0 & _LOW
-            k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-        words[4 * block] = np.uint32(c0)
-        words[4 * block + 1] = np.uint32(c1)
-        words[4 * block + 2] = np.uint32(c2)
-        words[4 * block + 3] = np.uint32(c3)
+    for i in range(last - first):
+        w0, w1, w2, w3 = _block(key, low, high, np.uint64(first + i))
+        words[4 * i] = w0
+        words[4 * i + 1] = w1
+        words[4 * i + 2] = w2
+        words[4 * i + 3] = w3
 
 
 @_exact
@@ -83,22 +74,11 @@ def _uniform_task(key, low, high, first, last, words, out):
     if out.itemsize == 4:
         numbers = out[4 * first : 4 * last]
         for i in range(4 * (last - first)):
-            numbers[i] = np.float32(np.int32(words[i] >> 8)) * np.float32(2.0**-24)
+            numbers[i] = _uniform_single(words[i])
     else:
         numbers = out[2 * first : 2 * last]
         for i in range(2 * (last - first)):
-            top = np.float64(np.int32(words[2 * i] >> 5))
-            bottom = np.float64(np.int32(words[2 * i + 1] >> 6))
-            numbers[i] = (top * 2.0**26 + bottom) * 2.0**-53
-
-
-_L1, _L2, _L3, _L4, _L5, _L6, _L7 = reference.LOG
-_S1, _S2, _S3, _S4, _S5, _S6 = reference.SIN
-_C1, _C2, _C3, _C4, _C5, _C6 = reference.COS
-_LN2_HIGH, _LN2_LOW, _QUARTER = reference.LN2_HIGH, reference.LN2_LOW, reference.QUARTER
-_SHIFT_EXPONENT = np.int64((0x3FF00000 - 0x3FE6A09E) << 32)
-_ROOT_HALF = np.int64(0x3FE6A09E << 32)
-_MANTISSA = np.int64(0x000FFFFFFFFFFFFF)
+            numbers[i] = _uniform_double(words[2 * i], words[2 * i + 1])
 
 
 @_exact
@@ -106,34 +86,7 @@ def _normal_task(key, low, high, first, last, words, out):
     _philox(key, low, high, first, last, words)
     numbers = out[4 * first : 4 * last]
     for i in range(2 * (last - first)):
-        # radius; the logarithm as in the reference
-        u = (np.float64(words[2 * i]) + 0.5) * 2.0**-32
-        bits = np.float64(u).view(np.int64) + _SHIFT_EXPONENT
-        exponent = np.float64(np.int32(bits >> 52) - np.int32(1023))
-        f = np.int64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64) - 1.0
-        s = f / (2.0 + f)
-        half = 0.5 * f * f
-        z = s * s
-        p = _L1 + z * (_L2 + z * (_L3 + z * (_L4 + z * (_L5 + z * (_L6 + z * _L7)))))
-        series = s * (half + z * p) + exponent * _LN2_LOW
-        radius = np.sqrt(-2.0 * (exponent * _LN2_HIGH + (f - (half - series))))
-        # angle
-        turn = words[2 * i + 1]
-        quadrant = np.uint32(np.uint32(turn + np.uint32(1 << 29)) >> np.uint32(30))
-        x = np.float64(np.int32(np.uint32(turn - np.uint32(quadrant << np.uint32(30)))))
-        x = x * _QUARTER
-        z = x * x
-        p = _S1 + z * (_S2 + z * (_S3 + z * (_S4 + z * (_S5 + z * _S6))))
-        sin = x + x * z * p
-        p = _C1 + z * (_C2 + z * (_C3 + z * (_C4 + z * (_C5 + z * _C6))))
-        cos = 1.0 - 0.5 * z + z * z * p
-        odd = quadrant & np.uint32(1)
-        even_part = sin if odd else cos
-        odd_part = cos if odd else sin
-        even_part = -even_part if quadrant == 1 or quadrant == 2 else even_part
-        odd_part = -odd_part if quadrant >= 2 else odd_part
-        numbers[2 * i] = radius * even_part
-        numbers[2 * i + 1] = radius * odd_part
+        numbers[2 * i], numbers[2 * i + 1] = _normal_pair(words[2 * i], words[2 * i + 1])
 
 
 # One loop three times over: Numba keeps no function on disk that closes over another.

@@ -6,12 +6,18 @@ import numpy as np
 from numba import prange, types
 from numba.extending import overload
 
+from .. import formulas
 from .elementwise import exp_element, expm1_element
 from .jit import OPTIONS, inline_kernel, parallel_kernel
 from .random import philox_normal
 from .rows import SERIAL
 
 INLINE = OPTIONS | {"forceinline": True}
+
+_latent = inline_kernel(formulas.latent_element)
+_kl = inline_kernel(formulas.kl_element)
+_dmu = inline_kernel(formulas.dmu_element)
+_dlog_var = inline_kernel(formulas.dlog_var_element)
 
 
 def reparameterize(mu: np.ndarray, log_var: np.ndarray, key: int, counter: int):
@@ -61,16 +67,16 @@ def _expm1_of(x):
 @inline_kernel
 def _forward_element(i, mu, log_var, noise, z, kl):
     half = mu.dtype.type(0.5)
-    z[i] = mu[i] + _exp(half * log_var[i]) * noise[i]
-    kl[i] = half * (mu[i] * mu[i] + (_expm1(log_var[i]) - log_var[i]))
+    z[i] = _latent(mu[i], noise[i], _exp(half * log_var[i]))
+    kl[i] = _kl(mu[i], log_var[i], _expm1(log_var[i]))
 
 
 @inline_kernel
 def _backward_element(i, grad_z, grad_kl, mu, log_var, noise, dmu, dlog_var):
     half = mu.dtype.type(0.5)
-    dmu[i] = grad_z[i] + grad_kl[i] * mu[i]
+    dmu[i] = _dmu(grad_z[i], grad_kl[i], mu[i])
     direct = grad_z[i] * noise[i] * _exp(half * log_var[i])
-    dlog_var[i] = half * (direct + grad_kl[i] * _expm1(log_var[i]))
+    dlog_var[i] = _dlog_var(direct, grad_kl[i], _expm1(log_var[i]))
 
 
 @parallel_kernel
