@@ -21,7 +21,9 @@ if __name__ != "minigen.kernels":
 
 import contextlib
 import contextvars
+import functools
 import importlib
+import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -45,28 +47,33 @@ _last: dict[str, str] = {}  # name -> the target that ran last
 
 
 def use(
-    target: str | None = None, *, convolution: str | None = None
+    target: str | None = None, *, convolution: str | None = None, precision: str | None = None
 ) -> contextlib.AbstractContextManager[None]:
-    """Choose inside a `with` block what kernels run on the host.
+    """Choose inside a `with` block what kernels run.
 
     `target` "reference" or "cpu" is for every kernel; dtypes other than float32 and float64 have
     the reference alone. `convolution` is for the cpu kernels of convolutions: "direct" sums tap by
     tap, with errors near 1e-7 in float32; "winograd" takes minimal filtering wherever it can, with
     errors near 1e-5; None leaves the choice to the shape, as MINIGEN_CONVOLUTION does where it is
-    not set. The choice holds for the current thread (and context) only. Raises ValueError for
-    other names.
+    not set. `precision` is for products of float32 arrays on a GPU: "float32" keeps all digits,
+    "tf32" rounds factors to 10 bits after the point for the tensor cores, with errors near 5e-4;
+    None leaves it to MINIGEN_PRECISION, and where that is not set takes tf32 for convolutions and
+    float32 for matmul and linear, as PyTorch does. The choice holds for the current thread (and
+    context) only. Raises ValueError for other names.
     """
     if target is not None:
         _check_forced("use", target)
     _check_convolution("use", convolution)
-    return _use(target, convolution)
+    _check_precision("use", precision)
+    return _use(target, convolution, precision)
 
 
 def implementation(name: str, array: Any) -> tuple[Callable[..., Any], str]:
     """Return (function, target) that `kernels.<name>` would run on this array.
 
-    `array` decides the device; anything that is not an array (for instance None) stands for the
-    host. Raises AttributeError for an unknown name and RuntimeError where the target lacks it.
+    `array` decides the device, or is its name ("cuda", "cuda:1"); anything else (for instance
+    None) stands for the host. Raises AttributeError for an unknown name and RuntimeError where the
+    target lacks it.
     """
     if name not in reference.TABLE:
         raise AttributeError(_unknown(name))
@@ -105,6 +112,14 @@ def convolution() -> str | None:
     return algorithm
 
 
+def precision() -> str | None:
+    """What float32 products on a GPU keep: "float32", "tf32", or None for each kernel's default."""
+    kept = _precision.get()
+    if kept is not None:
+        _check_precision("MINIGEN_PRECISION", kept)
+    return kept
+
+
 def set_num_threads(n: int) -> None:
     """Let CPU kernels use n threads from now on, at most as many as this process has cores.
 
@@ -140,21 +155,32 @@ def __dir__() -> list[str]:
 
 def _dispatcher(name: str) -> Callable[..., Any]:
     """The callable behind `kernels.<name>`: it costs well under a microsecond a call."""
-    ndarray, on_host, forced_target = np.ndarray, _HOST_TYPES.issuperset, _forced.get
+    ndarray, forced_target = np.ndarray, _forced.get
+    on_host = on_gpu = _HOST_TYPES.issuperset
     float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
     fast: Callable[..., Any] | None = None  # the cpu kernel, once one call went the long way
+    gpu_array: Any = None  # the type of a GPU's arrays, likewise, and what stands beside them
 
     def dispatch(*args: Any, **named: Any) -> Any:
-        nonlocal fast
+        nonlocal fast, gpu_array, on_gpu
         if fast is not None and not named and forced_target() is None and type(args[0]) is ndarray:
             dtype = args[0].dtype
             if (dtype is float32 or dtype is float64) and on_host(map(type, args)):
                 _last[name] = "cpu"
                 return fast(*args)
+        elif (
+            args and type(args[0]) is gpu_array and not named and forced_target() is None
+            and on_gpu(map(type, args))
+        ):  # fmt: skip
+            _last[name] = "cuda"
+            return _load(name, "cuda")(*args)
         target = _target(name, (*args, *named.values()))
         function = _load(name, target)
         if target == "cpu":
             fast = function
+        elif target == "cuda" and args and _device(args[0]) == "cuda":
+            gpu_array = type(args[0])
+            on_gpu = (_HOST_TYPES - {ndarray} | {gpu_array}).issuperset
         _last[name] = target
         return function(*args, **named)
 
@@ -190,7 +216,16 @@ def _target(name: str, args: tuple[Any, ...]) -> str:
         return "cuda"
     if first is not None and first.dtype not in _FLOATS:
         return "reference"
-    return forced or ("cpu" if name in cpu.TABLE else "reference")
+    return forced or ("cpu" if name in cpu.TABLE and _has_numba() else "reference")
+
+
+@functools.cache
+def _has_numba() -> bool:
+    """Whether cpu kernels can run; a machine for GPU kernels built elsewhere may go without."""
+    found = importlib.util.find_spec("numba") is not None
+    if not found:
+        _log.warning("Numba is not installed: host arrays are served by plain NumPy, slowly")
+    return found
 
 
 def _flatten(args: tuple[Any, ...]) -> Iterator[Any]:
@@ -206,6 +241,8 @@ def _device(value: Any) -> str | None:
     if isinstance(value, np.ndarray):
         return "cpu"
     if hasattr(type(value), "__cuda_array_interface__"):
+        return "cuda"
+    if isinstance(value, str) and value.partition(":")[0] == "cuda":  # see `implementation`
         return "cuda"
     return None
 
@@ -227,8 +264,8 @@ def _unknown(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _use(target: str | None, algorithm: str | None) -> Iterator[None]:
-    choices = ((_forced, target), (_convolution, algorithm))
+def _use(target: str | None, algorithm: str | None, kept: str | None) -> Iterator[None]:
+    choices = ((_forced, target), (_convolution, algorithm), (_precision, kept))
     tokens = [(choice, choice.set(value)) for choice, value in choices if value is not None]
     try:
         yield
@@ -245,6 +282,11 @@ def _check_forced(where: str, target: str) -> None:
 def _check_convolution(where: str, algorithm: str | None) -> None:
     if algorithm not in (None, "direct", "winograd"):
         raise ValueError(f"{where}: convolution {algorithm!r}, expected 'direct' or 'winograd'")
+
+
+def _check_precision(where: str, kept: str | None) -> None:
+    if kept not in (None, "float32", "tf32"):
+        raise ValueError(f"{where}: precision {kept!r}, expected 'float32' or 'tf32'")
 
 
 def _cores() -> int:
@@ -271,3 +313,5 @@ _algorithm = os.environ.get("MINIGEN_CONVOLUTION", "").strip() or None
 _convolution: contextvars.ContextVar[str | None] = contextvars.ContextVar(
     "convolution", default=_algorithm
 )
+_kept = os.environ.get("MINIGEN_PRECISION", "").strip() or None
+_precision: contextvars.ContextVar[str | None] = contextvars.ContextVar("precision", default=_kept)
