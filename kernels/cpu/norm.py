@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from ..reference.norm import move_statistics  # noqa: F401  a few numbers only
 from .elementwise import leaky_element
 from .jit import helper, inline_kernel, parallel_kernel
 from .reduction import BLOCK, FIRST, chunks, zeros

@@ -22,8 +22,13 @@ BLOCK = 16384  # elements
 FIRST = np.int64(0)  # row 0; Numba would compile a version of its own for a literal 0
 
 
-def axis_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Sum over `axes`, given as positive ints, which go away."""
+def axis_sum(x: np.ndarray, axes: tuple[int, ...], over: int = 1) -> np.ndarray:
+    """Sum over `axes`, given as positive ints, which go away; divided by `over`."""
+    total = _axis_sum(x, axes)
+    return total if over == 1 else total / over
+
+
+def _axis_sum(x, axes):
     found = _middle(x.shape, x.strides, axes, x.itemsize)
     if found is None:
         return x.sum(axis=axes)

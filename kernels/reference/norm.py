@@ -17,6 +17,19 @@ def batch_norm_train(x, weight, bias, eps: float, slope: float):
     return batch_norm_eval(x, mean, var, weight, bias, eps, slope), mean, var
 
 
+def move_statistics(mean, var, count, found_mean, found_var, momentum: float, scale: float) -> None:
+    """Move running statistics towards those found, in place: the variance to `scale` times it.
+
+    The integer `count` grows by one. What is None is left alone.
+    """
+    for running, found, share in ((mean, found_mean, momentum), (var, found_var, momentum * scale)):
+        if running is not None:
+            running *= 1 - momentum
+            running += (share * found).astype(running.dtype, copy=False)
+    if count is not None:
+        count[...] += 1
+
+
 def batch_norm_train_grad(grad, x, mean, var, weight, bias, eps: float, slope: float):
     """dx, dweight, dbias of batch_norm_train's y; mean and var depend on x."""
     grad, deviation, scale = _before_activation(grad, x, mean, var, weight, bias, eps, slope)

@@ -8,9 +8,10 @@ import numpy as np
 from .elementwise import leaky_relu_grad
 
 
-def axis_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Sum over `axes`, given as positive ints, which go away."""
-    return x.sum(axis=axes, dtype=_wide(x)).astype(x.dtype)
+def axis_sum(x: np.ndarray, axes: tuple[int, ...], over: int = 1) -> np.ndarray:
+    """Sum over `axes`, given as positive ints, which go away; divided by `over`."""
+    total = x.sum(axis=axes, dtype=_wide(x)).astype(x.dtype)
+    return total if over == 1 else total / over
 
 
 def channel_sum(x: np.ndarray) -> np.ndarray:
