@@ -66,6 +66,7 @@ class Op:
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.differentiable, self.sequence, self.view = differentiable, sequence, view
         self.linear, self.cases = tuple(linear), list(cases)
+        self.elementwise = False  # whether operands may be transposed together; ops set it
         self.rules: list[tuple[tuple[int, ...], Callable, tuple[str, ...], bool]] = []
         self.due: dict[Any, list] = {}  # by mask of inputs: the rules that the sweep applies
         self._plans: dict[int, list] = {}  # by mask of inputs: what a call keeps
@@ -119,9 +120,11 @@ class Op:
         try:
             if self.sequence:
                 out = self.forward(raw, *args[1:], **static)
+            elif self.elementwise and backend.gpu is not None:
+                out = self.in_order(*raw, **static)
             else:
                 out = self.forward(*raw, **static)
-        except TypeError:
+        except (TypeError, ValueError):
             backend.check_same_device(self.name, raw)
             raise
         if mode.tape is not None:
@@ -140,6 +143,10 @@ class Op:
         if raw and (self.view or out is raw[0]):
             self._share(results, tensors[0])
         return results if type(out) is tuple else results[0]
+
+    def in_order(self, *raw, **static):
+        """The forward of an elementwise op, its result lying in memory as its operands do."""
+        return backend.in_memory_order(self.forward, raw, static)
 
     def _record(self, edges, mask, args, static, out, raw):
         """Wrap `out` in Tensors on a new graph node that keeps what the VJPs will ask for."""

@@ -5,7 +5,8 @@ which they ran, those of the backward sweep included, and for each whole call of
 writes (`graph.recorded`: generators, optimisers, averages). What a line takes is an argument of the
 step, the result of an earlier line, or a constant; where both recordings agree in every line and
 constant, the source becomes the program that later calls run. The same forwards see the same
-numbers, so a replayed step gives the bits of an ordinary one.
+numbers, so a replayed step gives the bits of an ordinary one. On a GPU the program becomes a CUDA
+graph (`replay`).
 """
 
 import copy
@@ -35,6 +36,11 @@ def capture(function: Callable[..., Any]) -> "Captured":
     shape, dtype or plain value, and `no_grad` around it, is recorded anew, and so is a step whose
     parameters were moved, frozen or given another array. The two recorded calls hold everything
     computed in them until they end: they need more memory than others.
+
+    On a GPU the third call makes a CUDA graph, which it and later ones launch: one call for all
+    kernels, on the current stream, with fresh noise and the present learning rates. The graph keeps
+    the memory that it works in; results are copied out of it. A step that waits for the GPU, or
+    uses arrays of the host, gets no graph: a line in the log says why, and the recording runs.
 
     Raises RuntimeError, in one line, for what a replay would not repeat: values read on the way
     (`item`), writes into Tensors, `backward` and `.grad`, arrays not made by minigen. Not seen, so
@@ -76,8 +82,17 @@ class Captured:
         kept: dict = self._tapes if first is None else self._programs
         if len(kept) >= LIMIT:
             kept.pop(next(iter(kept)))
-        kept[key] = tape if first is None else (tape.program(first, len(args)), tape.leaves)
+        kept[key] = tape if first is None else (self._program(tape, first, args), tape.leaves)
         return out
+
+    def _program(self, tape, first, args):
+        program = tape.program(first, len(args))
+        arrays = [*map(raw, args), *[array for _, array, _ in tape.leaves]]
+        if all([backend.device_of(array) == backend.CPU for array in arrays]):
+            return program
+        from minigen.replay import Replay
+
+        return Replay(program, getattr(self, "__qualname__", repr(self.function)))
 
     def __get__(self, instance: Any, owner: Any = None) -> "Captured":
         """A method's own capture for each object, kept under the method's name."""
@@ -165,7 +180,8 @@ class Tape:
             given = [f"[{', '.join(given)}]", *[self._text(op.name, v, True) for v in rest]]
         outs = out if type(out) is tuple else (out,)
         arrays = tuple([backend.as_array(o) for o in outs])
-        call = self._call(op.name, op.forward, given, static, True)
+        forward = op.in_order if op.elementwise and backend.gpu is not None else op.forward
+        call = self._call(op.name, forward, given, static, True)
         names = [self._name(a) for a in arrays]
         self.lines.append((op.name, f"{', '.join(names)}{',' * (out is outs)} = {call}"))
         for name, array, o in zip(names, arrays, outs, strict=True):
@@ -194,6 +210,7 @@ class Tape:
         """Note what the step returns; let go of its arrays."""
         self.check()
         self.lines.append(("return", f"return {self._text('return', out, False)}"))
+        self.leaves = list({id(leaf[0]): leaf for leaf in self.leaves}.values())
         self._names.clear()
         self._alive.clear()
 
@@ -213,7 +230,9 @@ class Tape:
                     f" computed by minigen, nor what it was one step before: {_described(a)}"
                 )
         values = {f"k{i}": value for i, (_, value) in enumerate(self.constants)}
-        lines = [f"a{i} = raw(a{i})" for i in range(n)] + [line for _, line in self.lines]
+        body = [line for _, line in self.lines]
+        uses = [bool(re.search(rf"\ba{i}\b", "\n".join(body))) for i in range(n)]
+        lines = [f"a{i} = raw(a{i})" for i in range(n) if uses[i]] + body
         last = {name: i for i, line in enumerate(lines) for name in re.findall(r"\bv\d+", line)}
         for name, i in last.items():
             if i < len(lines) - 1:  # free each array as soon as it has been used
@@ -221,6 +240,7 @@ class Tape:
         head = f"def step({', '.join(f'a{i}' for i in range(n))}):\n    "
         values.update(raw=raw, Tensor=Tensor, asarray=backend.as_array)
         exec(compile(head + "\n    ".join(lines), "<captured step>", "exec"), values)
+        values["step"].uses = uses  # which arguments it reads
         return values["step"]
 
     def _call(self, where, function, given, static, arrays):
@@ -278,7 +298,8 @@ class Tape:
         return self._constant(where, value)
 
     def _is_new(self, value):
-        return isinstance(value, np.ndarray) and id(value) not in self._names
+        array = isinstance(value, np.ndarray) or backend.device_of(value) != backend.CPU
+        return array and id(value) not in self._names
 
 
 def _same(a, b):

@@ -7,8 +7,8 @@ it.
 
 import itertools
 import threading
-from collections.abc import Callable
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -43,6 +43,8 @@ def reachable(roots, oldest=-1, after=-2):
 class _Mode(threading.local):
     recording = True
     tape: Any = None  # what `capture` records at present
+    live: Any = None  # what changes between replays of the CUDA graph that is being made (`replay`)
+    graphs = True  # whether captured steps become CUDA graphs on a GPU
 
 
 mode = _Mode()
@@ -83,7 +85,10 @@ def is_grad_enabled() -> bool:
 
 
 def recorded(function: F) -> F:
-    """Decorator of what draws or writes: `capture` notes its calls as a whole, to repeat them."""
+    """Decorator of what draws or writes: `capture` notes its calls as a whole, to repeat them.
+
+    For CUDA graphs the function must say what it does besides kernels, by the functions below.
+    """
 
     @wraps(function)
     def run(*args, **static):
@@ -99,6 +104,54 @@ def recorded(function: F) -> F:
         return tape.call(function, args, static, out)
 
     return run  # type: ignore[return-value]
+
+
+# What recorded calls say for CUDA graphs, whose replays repeat kernels and not Python -------------
+
+
+def changing(compute: Callable[[], Any]) -> Any:
+    """compute(): a number that differs from step to step. In a CUDA graph, a 0-d device array."""
+    return compute() if mode.live is None else mode.live.number(compute)
+
+
+def on_host(act: Callable[[], None]) -> None:
+    """act(): what a call changes on the host. For a CUDA graph, at each replay instead of now."""
+    if mode.live is None:
+        act()
+    else:
+        mode.live.acts.append(act)
+
+
+def as_long_as(holds: Callable[[], bool]) -> None:
+    """What a call took for granted about its objects: a CUDA graph is replayed while it holds."""
+    if mode.live is not None:
+        mode.live.conditions.append(holds)
+
+
+def refuse_graph(what: str) -> None:
+    """Raise RuntimeError if a CUDA graph is being made, which is not to repeat what follows."""
+    if mode.live is not None:
+        raise RuntimeError(what)
+
+
+def written(*tensors: Any) -> None:
+    """Raise the versions of Tensors whose arrays a call writes into."""
+
+    def act():
+        for t in tensors:
+            t.version[0] += 1
+
+    on_host(act)
+
+
+@contextmanager
+def cuda_graphs(enabled: bool) -> Iterator[None]:
+    """Inside, steps captured on a GPU become CUDA graphs, or are replayed from Python alone."""
+    before, mode.graphs = mode.graphs, enabled
+    try:
+        yield
+    finally:
+        mode.graphs = before
 
 
 def refuse_capture(what: str) -> None:

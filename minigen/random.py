@@ -14,7 +14,7 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen import backend
-from minigen.graph import recorded
+from minigen.graph import mode, recorded, refuse_graph
 from minigen.tensor import Tensor
 
 _WORD = 1 << 64
@@ -59,7 +59,7 @@ class Generator:
             values += low
             # Rounding can reach `high`, which does not belong to the interval.
             top = np.nextafter(values.dtype.type(high), values.dtype.type(low))
-            np.minimum(values, top, out=values) if high > low else None
+            np.minimum(values, float(top), out=values) if high > low else None
         return Tensor(values)
 
     @recorded
@@ -143,9 +143,12 @@ class Generator:
         shape = _shape(shape)
         n = _count(shape)
         wide = kind == "uniform" and dtype == np.float64
+        if self.device == backend.CPU:
+            refuse_graph("a generator on the cpu draws numbers")
         counter = self._advance(-(-n // 2) if wide else -(-n // 4))
-        draw = getattr(kernels, f"philox_{kind}")
-        return backend.to_device(draw(self.seed, counter, n, dtype).reshape(shape), self.device)
+        draw = kernels.implementation(f"philox_{kind}", self.device)[0]
+        with backend.on(self.device):
+            return draw(self.seed, counter, n, dtype).reshape(shape)
 
     def _words(self, n: int) -> np.ndarray:
         """n uint64: the first of two 32-bit words is the lower half."""
@@ -153,7 +156,11 @@ class Generator:
         low, high = halves[::2].astype(np.uint64), halves[1::2].astype(np.uint64)
         return low | (high << np.uint64(32))
 
-    def _advance(self, blocks: int) -> int:
+    def _advance(self, blocks: int) -> Any:
+        """The counter before `blocks` are used up: an int, or for kernels of a CUDA graph a pair
+        (0-d device array, int) whose sum it is."""
+        if mode.live is not None:
+            return mode.live.draw(self, blocks)
         counter = self.counter
         if counter + blocks >= _WORD:
             raise OverflowError(f"{self!r} has no {blocks} blocks left of 2**64: spawn a new one")
@@ -167,6 +174,8 @@ def _below(bound: int, n: int, words: Any) -> np.ndarray:
     if bound == _WORD:
         return drawn
     value, fraction = _multiply(drawn, bound)
+    if mode.live is not None and bound <= 1 << 32:
+        return value  # a CUDA graph cannot draw again; a word is unfair once in 2**64 / bound
     unfair = np.flatnonzero(fraction < np.uint64(_WORD % bound))
     if len(unfair):
         value[unfair] = _below(bound, len(unfair), words)

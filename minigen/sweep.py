@@ -3,11 +3,15 @@
 What may never live here: how ops are declared and called (autograd).
 """
 
+import numpy as np
+
+import minigen.kernels as kernels
 from minigen import backend
-from minigen.graph import Node, reachable, set_grad_enabled
+from minigen.graph import Node, reachable, recorded, set_grad_enabled
 from minigen.tensor import Tensor
 
 KEEP = float("inf")  # no node is as new: none is freed
+LATER = 1 << 18  # elements up to which terms of a gradient by a leaf are kept, to be added together
 
 
 def sweep(seeds, targets, create_graph, after=-2, free=KEEP):
@@ -31,12 +35,18 @@ def sweep(seeds, targets, create_graph, after=-2, free=KEEP):
             live[node] = mask
     grads: dict[Node, list] = {}
     results: dict[tuple[Node, int], Tensor] = {}
+    terms: dict[tuple[Node, int], list] = {}  # of leaves' gradients on a GPU: added at the end
 
     def add(node, index, g):
         slots = grads.get(node)
         if slots is None:
             slots = grads[node] = [None] * len(node.outputs)
-        slots[index] = g if slots[index] is None else slots[index] + g
+        if slots[index] is None:
+            slots[index] = g
+        elif node.op is None and not create_graph and _is_small(g.data):
+            terms.setdefault((node, index), []).append(g)
+        else:
+            slots[index] = slots[index] + g
 
     with set_grad_enabled(create_graph):
         for (node, index), g in seeds:
@@ -50,11 +60,28 @@ def sweep(seeds, targets, create_graph, after=-2, free=KEEP):
                 results.update({(node, i): g for i, g in enumerate(slots) if g is not None})
             if live[node]:
                 _pull(node, slots, live[node], add, node.id > free)
+        while terms:  # the next term of each, in the order in which they came
+            wait, summed = terms, [results[leaf] for leaf in terms]
+            terms = {leaf: more[1:] for leaf, more in wait.items() if more[1:]}
+            summed = _added(summed, [more[0] for more in wait.values()])
+            results.update(zip(wait, summed, strict=True))
     if len(results) < len(targets):  # where VJPs said None on the way the gradient is zero
         linked = {edge for node, mask in live.items() if mask for edge in node.edges}
         for node, i in linked.intersection(targets) - results.keys():
             results[node, i] = Tensor(backend.zeros(*node.outputs[i], [g for _, g in seeds]))
     return [results.get(target) for target in targets]
+
+
+def _is_small(array):
+    """Whether adding it costs a GPU more to launch than to compute."""
+    return not isinstance(array, np.ndarray) and array.size <= LATER
+
+
+@recorded
+def _added(xs, ys):
+    """The sums of pairs of Tensors, in few launches."""
+    pairs = zip([x.data for x in xs], [y.data for y in ys], strict=True)
+    return [Tensor(data) for data in kernels.add_each(*[a for pair in pairs for a in pair])]
 
 
 def _pull(node, slots, mask, add, free):

@@ -214,6 +214,9 @@ class Tensor:
     def __reduce__(self) -> Any:
         return tensor, (self.numpy(), None, "cpu", self.requires_grad)
 
+    def __deepcopy__(self, memo: dict) -> "Tensor":
+        return tensor(self, requires_grad=self.requires_grad)  # on its device, unlike pickles
+
     def __repr__(self) -> str:
         text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
         extra = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
@@ -235,7 +238,7 @@ def tensor(
     if backend.device_of(array) == backend.CPU:
         array = np.array(array, copy=True)
     else:
-        array = array.copy()
+        array = array.copy(order="K")
     if device is not None:
         array = backend.to_device(array, device)
     out = Tensor(array)
@@ -263,7 +266,9 @@ def _as_array(data: Any, dtype: Any) -> Any:
     if isinstance(data, (np.ndarray, np.generic)) or backend.device_of(data) != backend.CPU:
         return data if dtype is None else data.astype(dtype, copy=False)
     if hasattr(data, "__dlpack__"):
-        array = np.from_dlpack(data)
+        array = backend.from_dlpack(data)
+    elif hasattr(data, "__cuda_array_interface__"):
+        array = backend.module("cuda").asarray(data)
     else:
         typed = hasattr(data, "__array__")
         if isinstance(data, (list, tuple)):

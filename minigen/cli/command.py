@@ -22,6 +22,7 @@ VERBS = {
     "sample": "make new images with a trained model",
     "evaluate": "measure a trained model on images not trained on",
     "gradcheck": "check the gradients of every op against finite differences",
+    "kernels": "compile the CUDA kernels ahead of time",
 }
 
 
@@ -141,4 +142,3 @@ def _failed(line: str, code: int) -> int:
     text = " ".join(line.split())
     print(f"minigen: {text}", file=sys.stderr, flush=True)
     return code
-

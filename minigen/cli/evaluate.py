@@ -55,11 +55,13 @@ def _batches(trained: Any, data: Any) -> Iterator[tuple[Any, Any]]:
     """Each image once, in the model's range of values and on its device."""
     from minigen import backend
 
+    device = trained.config.device
     low, high = trained.model.value_range
     size = getattr(trained.config.options, "batch_size", 64)
     for start in range(0, len(data), size):
         images, labels = data.batch(range(start, min(start + size, len(data))))
-        yield backend.to_device(images * (high - low) + low, trained.config.device), labels
+        labels = None if labels is None else backend.to_device(labels, device)
+        yield backend.to_device(images * (high - low) + low, device), labels
 
 
 def _finite(value: float) -> float | None:

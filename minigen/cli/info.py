@@ -1,6 +1,7 @@
 """`minigen info`: versions, the machine, devices, and which kernels serve which op."""
 
 import argparse
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -10,7 +11,7 @@ from typing import Any
 from minigen.cli.output import Output
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32", "pillow", "safetensors", "rich",
-            "cupy-cuda13x", "numba-cuda")  # fmt: skip
+            "cupy-cuda13x", "numba-cuda", "nvidia-nvvm", "nvidia-cuda-nvcc")  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +48,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
     devices = [(each["name"], each["detail"]) for each in document["devices"]]
     output.table("", ["device", ""], devices)
     output.console.print()
-    rows = [
-        (name, *("yes" if found[target] else "-" for target in kernels.TARGETS), _served(found))
+    served = [
+        (name, "yes" if found["reference"] else "-", _served(found), found["cuda"] or "-")
         for name, found in document["kernels"].items()
     ]
-    output.table("", ["kernel", *kernels.TARGETS, "serves CPU arrays"], rows)
+    output.table("", ["kernel", "reference", "serves CPU arrays", "serves GPU arrays"], served)
     return 0
 
 
@@ -61,24 +62,71 @@ def _served(found: dict[str, Any]) -> str:
     return found[forced] if forced else found["cpu"] or found["reference"]
 
 
-def _devices() -> list[dict[str, str]]:
-    devices = [{"name": "cpu", "detail": "always there"}]
-    if importlib.util.find_spec("cupy") is None:
-        detail = "not available: CuPy is not installed (pip install 'minigen[cuda]')"
-        return [*devices, {"name": "cuda", "detail": detail}]
-    from minigen import backend
-
+def _devices() -> list[dict[str, Any]]:
+    """The devices; where there is no cuda, its detail says why and what would help."""
+    devices: list[dict[str, Any]] = [{"name": "cpu", "available": True, "detail": "always there"}]
     try:
-        cupy = backend.module("cuda")
-        count = cupy.cuda.runtime.getDeviceCount()
-        for i in range(count):
-            properties = cupy.cuda.runtime.getDeviceProperties(i)
-            memory = properties["totalGlobalMem"] / 2**30
-            name = properties["name"].decode()
-            devices.append({"name": f"cuda:{i}", "detail": f"{name}, {memory:.0f} GiB"})
-    except (RuntimeError, ImportError) as error:
-        devices.append({"name": "cuda", "detail": f"not available: {error}"})
-    return devices
+        return [*devices, *_gpus()]
+    except (RuntimeError, ImportError, OSError) as error:
+        why = " ".join(str(error).split())
+        return [*devices, {"name": "cuda", "available": False, "detail": f"not available: {why}"}]
+
+
+def _gpus() -> list[dict[str, Any]]:
+    if importlib.util.find_spec("cupy") is None:
+        raise RuntimeError("CuPy is not installed (pip install 'minigen[cuda]')")
+    cupy = importlib.import_module("cupy")
+    runtime = cupy.cuda.runtime
+    driver = _cuda_version(runtime.driverGetVersion())
+    if driver == "0.0":
+        raise RuntimeError("CuPy is here, but no NVIDIA driver")
+    found = []
+    for i in range(_count(runtime, driver)):
+        properties = runtime.getDeviceProperties(i)
+        facts = {
+            "gpu": properties["name"].decode(),
+            "capability": f"{properties['major']}.{properties['minor']}",
+            "multiprocessors": properties["multiProcessorCount"],
+            "memory_gib": round(properties["totalGlobalMem"] / 2**30, 1),
+            "cupy": cupy.__version__,
+            "cuda_of_driver": driver,
+            "kernels": _source_of_kernels(),
+        }
+        detail = (
+            f"{facts['gpu']}, compute capability {facts['capability']},"
+            f" {facts['memory_gib']:.0f} GiB; CuPy {facts['cupy']}, driver for CUDA {driver};"
+            f" kernels: {facts['kernels']}"
+        )
+        found.append({"name": f"cuda:{i}", "available": True, "detail": detail, **facts})
+    if not found:
+        raise RuntimeError(f"there is a driver for CUDA {driver}, but no GPU")
+    return found
+
+
+def _count(runtime: Any, driver: str) -> int:
+    try:
+        return runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        if "NoDevice" in str(error):
+            return 0
+        built = _cuda_version(runtime.runtimeGetVersion())
+        raise RuntimeError(f"{error} (driver for CUDA {driver}, CuPy's CUDA {built})") from None
+
+
+def _cuda_version(number: int) -> str:
+    """13000 -> "13.0"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _source_of_kernels() -> str:
+    """Where the machine code of CUDA kernels comes from."""
+    folder = os.environ.get("MINIGEN_CUDA_KERNELS", "").strip()
+    if folder:
+        return f"from {folder}"
+    version = _version("numba-cuda")
+    if version is None:
+        return "cannot be compiled, numba-cuda is not installed (pip install 'minigen[cuda]')"
+    return f"compiled on first use by numba-cuda {version}"
 
 
 def _version(package: str) -> str | None:

@@ -1,5 +1,7 @@
 """Batches: an endless, reproducible, resumable stream of batches, made ahead by one thread.
 
+On a GPU the next batch is copied while the GPU works on the present one.
+
 Batch k is a pure function of the dataset, the seed and k: the order of an epoch comes from
 (seed, epoch), augmentation from (seed, k). Nothing else may influence a batch, so resuming is a
 matter of one integer.
@@ -16,8 +18,9 @@ import numpy as np
 
 from minigen.data.augment import Augmentation, parse
 from minigen.data.dataset import Dataset
+from minigen.data.upload import Upload, Uploader
 
-Batch = tuple[np.ndarray, np.ndarray | None]
+Batch = tuple[Any, Any]  # images and labels: NumPy's arrays, or those of a device
 ORDER, AUGMENT = 0, 1  # the streams of random numbers below the seed
 
 
@@ -25,8 +28,9 @@ class Batches:
     """Endless pairs (images, labels): float32 (B, C, H, W) in `value_range`, int64 (B,) or None.
 
     `augment` is a spec such as 'flip,crop:4,noise'. `prefetch` batches are made ahead by a thread
-    (0: none, each is made when asked for). What goes wrong in the thread is raised at the batch it
-    concerns, and asking again tries that batch again. Use it in a `with` block, or call close().
+    (0: none, each is made when asked for). On a `device` other than "cpu" the arrays are that
+    device's, copied there ahead of time too. What goes wrong in the thread is raised at the batch
+    it concerns, and asking again tries that batch again. Use it in a `with` block, or call close().
     Raises ValueError when a batch is larger than the dataset or a crop does not fit the images.
     """
 
@@ -41,6 +45,7 @@ class Batches:
         augment: str | Iterable[str | Augmentation] = (),
         prefetch: int = 2,
         value_range: tuple[float, float] = (-1, 1),
+        device: str = "cpu",
     ):
         if not 1 <= batch_size <= len(dataset):
             raise ValueError(
@@ -61,6 +66,7 @@ class Batches:
         for each in self._plan.augment:  # what does not fit is to show here, not in the thread
             each.apply(blank, np.zeros(each.shape(blank.shape), np.float32))
         self._prefetch = prefetch
+        self._uploader = None if device == "cpu" else Uploader(device)
         self._position = 0
         self._worker: _Worker | None = None
         self._finalizer: weakref.finalize | None = None
@@ -115,6 +121,8 @@ class Batches:
         """Ends the thread; may be called twice."""
         self._closed = True
         self._stop()
+        if self._uploader is not None:
+            self._uploader.close()
 
     def __enter__(self) -> "Batches":
         return self
@@ -122,9 +130,10 @@ class Batches:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _next(self, get: Callable[["_Worker"], Batch]) -> Batch:
+    def _next(self, get: Callable[["_Worker"], Any]) -> Any:
         if self._prefetch == 0:
-            return self._plan.make(self._position)
+            made = self._plan.make(self._position)
+            return made if self._uploader is None else self._uploader.stage(made).arrays()
         # The positions differ after an interrupt (Ctrl-C) between two lines of __next__.
         worker = self._worker
         if worker is None or worker.position != self._position:
@@ -137,7 +146,9 @@ class Batches:
 
     def _start(self) -> "_Worker":
         self._stop()
-        self._worker = worker = _Worker(self._plan, self._position, self._prefetch)
+        self._worker = worker = _Worker(
+            self._plan, self._position, self._prefetch, self._uploader
+        )
         # The thread knows the worker, not this object: forgetting the Batches ends the thread.
         self._finalizer = weakref.finalize(self, worker.stop)
         worker.thread.start()
@@ -220,16 +231,19 @@ class _Plan:
 class _Worker:
     """A thread that makes batches from `position` on, at most `ahead` more than were taken."""
 
-    def __init__(self, plan: _Plan, position: int, ahead: int):
+    def __init__(self, plan: _Plan, position: int, ahead: int, uploader: Uploader | None):
         self.position = position  # of the batch that take() gives next
         self.thread = threading.Thread(
-            target=self._run, args=(plan, position, ahead), name="minigen-batches", daemon=True
+            target=self._run,
+            args=(plan, position, ahead, uploader),
+            name="minigen-batches",
+            daemon=True,
         )
-        self._ready: deque[Batch | BaseException] = deque()
+        self._ready: deque[Batch | Upload | BaseException] = deque()
         self._changed = threading.Condition()
         self._stopping = False
 
-    def peek(self) -> Batch:
+    def peek(self) -> Batch | Upload:
         """The next batch, which stays the next; raises what went wrong with it."""
         with self._changed:
             while not self._ready:
@@ -249,22 +263,33 @@ class _Worker:
             self._ready.popleft()
             self.position += 1
             self._changed.notify_all()
-        return batch
+            following = self._ready[0] if self._ready else None
+        if not isinstance(batch, Upload):
+            return batch
+        arrays = batch.arrays()
+        if isinstance(following, Upload):  # while the GPU works on this one
+            following.start()
+        return arrays
 
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
+            for each in self._ready:
+                if isinstance(each, Upload):
+                    each.drop()
             self._ready.clear()
             self._changed.notify_all()
         # The garbage collector may run a finalizer in the thread itself.
         if self.thread.is_alive() and threading.current_thread() is not self.thread:
             self.thread.join()
 
-    def _run(self, plan: _Plan, position: int, ahead: int) -> None:
-        made: Batch | BaseException
+    def _run(self, plan: _Plan, position: int, ahead: int, uploader: Uploader | None) -> None:
+        made: Batch | Upload | BaseException
         while not self._stopping:
             try:
                 made = plan.make(position)
+                if uploader is not None:
+                    made = uploader.stage(made)
             except BaseException as error:  # handed to the consumer, whatever it is
                 made = error
             with self._changed:

@@ -73,6 +73,7 @@ class GAN(nn.Model):
             *layers, nn.Flatten(), nn.Linear(channels * height * width, 1, rng=rng)
         )
 
+    @nn.replayable
     def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Tensor]:
         """One step of each player on a batch (N, C, H, W) of real images in [-1, 1]; the losses in
         nats.
@@ -125,7 +126,7 @@ class GAN(nn.Model):
             for images, _ in batches:
                 real = self.discriminator(mg.asarray(images))
                 fake = self.discriminator(self.generator(self.noise(len(images), rng)))
-                for r, f in zip(real, fake, strict=True):
+                for r, f in zip(real.to("cpu"), fake.to("cpu"), strict=True):
                     d_loss.append(discriminator_loss(r, f).item())
                     g_loss.append(loss(f).item())
         return {

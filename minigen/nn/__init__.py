@@ -34,7 +34,7 @@ from minigen.nn.conv import (
     ZeroPad2d,
 )
 from minigen.nn.linear import Dropout, Dropout2d, Embedding, Linear
-from minigen.nn.model import Model, mean_interval, option
+from minigen.nn.model import Model, mean_interval, option, replayable
 from minigen.nn.module import Module
 from minigen.nn.norm import (
     BatchNorm1d,
@@ -51,5 +51,5 @@ __all__ = [
     "InstanceNorm2d", "Lambda", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "Model", "Module",
     "ModuleList", "PixelNorm", "PixelShuffle", "ReLU", "ReflectionPad2d", "ReplicationPad2d",
     "Reshape", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "Unflatten",
-    "Upsample", "ZeroPad2d", "init", "mean_interval", "option",
+    "Upsample", "ZeroPad2d", "init", "mean_interval", "option", "replayable",
 ]  # fmt: skip

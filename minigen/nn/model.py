@@ -1,14 +1,16 @@
 """Model: what every generative model offers to training, sampling and evaluation."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from minigen.nn.module import Module
 from minigen.random import Generator
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(
@@ -16,6 +18,16 @@ def option(
 ) -> Any:
     """A field of a model's Options: its help, its allowed values, the least of its values."""
     return field(default=default, metadata={"help": help, "choices": choices, "least": least})
+
+
+def replayable(step: F) -> F:
+    """Decorator of a model's step that does the same at every call, but for the numbers.
+
+    On a GPU the training loop then replays it as a CUDA graph (`mg.capture`, which says more). It
+    is not for steps that branch, as one that trains a network every k calls.
+    """
+    step.replayable = True  # type: ignore[attr-defined]
+    return step
 
 
 class Model(Module):

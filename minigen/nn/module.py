@@ -14,7 +14,6 @@ from typing import Any, Self
 import numpy as np
 
 from minigen import backend
-from minigen.optim.flat import memory_order
 from minigen.tensor import Tensor
 
 
@@ -176,7 +175,7 @@ class Module:
         for _, t in self._walk():
             if not isinstance(t, Tensor):
                 continue
-            array = t.data if device is None else _moved(t.data, device)
+            array = t.data if device is None else backend.to_device(t.data, device)
             if dtype is not None and array.dtype.kind in "fc":
                 array = array.astype(dtype, copy=False)
             if array is not t.data:
@@ -264,18 +263,6 @@ def _array(value: Any) -> Any:
 def _number(value: Any) -> Any:
     """A file's 0-d array as the Python number that it was; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () else value
-
-
-def _moved(array: Any, device: str) -> Any:
-    """The array on `device` in its memory order, which a copy to a GPU would not keep."""
-    order = memory_order(array)
-    source = array.transpose(order)
-    moved = backend.to_device(source, device)
-    return (
-        array
-        if moved is source
-        else moved.transpose(sorted(range(len(order)), key=order.__getitem__))
-    )
 
 
 def _some(names: list[str], limit: int = 8) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigen import ops
-from minigen.graph import recorded
 from minigen.nn import init
 from minigen.nn.module import Module
 from minigen.tensor import Tensor
@@ -46,16 +45,15 @@ class BatchNorm1d(Module):
             name, expected = type(self).__name__, " or ".join(map(str, self.dimensions))
             raise ValueError(f"{name}: input has shape {x.shape}, expected {expected} axes")
         momentum, count = self.momentum, self.num_batches_tracked
-        if self.training and count is not None:
-            _increment(count)
-            if momentum is None:
-                momentum = 1 / count.item()
+        if self.training and count is not None and momentum is None:
+            momentum = 1 / (count.item() + 1)
         return ops.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias,
             self.training or self.running_mean is None,
             0.0 if momentum is None else momentum,
             self.eps,
             negative_slope=self.negative_slope if negative_slope is None else negative_slope,
+            num_batches_tracked=count if self.training else None,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
@@ -153,9 +151,3 @@ class PixelNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.pixel_norm(x, self.eps)
-
-
-@recorded
-def _increment(count: Tensor) -> None:
-    count.data[...] += 1
-    count.version[0] += 1

@@ -45,6 +45,8 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
 
     NaN stays NaN, and its gradient passes as where input is positive.
     """
+    if not negative_slope and input.dtype.kind in "biu":
+        return np.maximum(input, input.dtype.type(0))
     return kernels.leaky_relu(_floating(input) if negative_slope else input, negative_slope)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
-from minigen.graph import recorded
+from minigen.graph import recorded, written
 from minigen.ops.activation import leaky_relu_grad
 from minigen.ops.cases import case, distinct, normal, positive
 from minigen.ops.elementwise import square
@@ -37,14 +37,15 @@ def batch_norm(
     eps: float = 1e-5,
     *,
     negative_slope: float | None = None,
+    num_batches_tracked: Tensor | None = None,
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias by channel: (N, C, ...), the others (C,).
 
     In training, mean and (biased) variance are the batch's, and the running statistics move towards
     them (the unbiased variance) by `momentum`, in place; otherwise they are the running ones.
     `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a leaky relu, None nothing.
-    Raises ValueError for one value per channel in training, or shapes that do not fit. Ioffe &
-    Szegedy 2015, algorithm 1.
+    `num_batches_tracked` counts the calls in training. Raises ValueError for one value per channel
+    in training, or shapes that do not fit. Ioffe & Szegedy 2015, algorithm 1.
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm: input has shape {input.shape}; expected (N, C, ...)")
@@ -74,9 +75,11 @@ def batch_norm(
         )
     statistics: list[Any] = []
     y = batch_norm_train(input, weight, bias, eps, slope, statistics)
-    if count:
-        move_running(running_mean, statistics[0], momentum)
-        move_running(running_var, statistics[1], momentum, count / (count - 1))
+    if not count:
+        running_mean = running_var = None
+    mean, var = statistics
+    scale = count / (count - 1)  # of the variance, to be unbiased
+    move_running(running_mean, running_var, num_batches_tracked, mean, var, momentum, scale)
     return y
 
 
@@ -176,15 +179,17 @@ def _before_activation(grad, normal, weight, bias, slope):
 
 
 @recorded
-def move_running(running, found, momentum, scale=1.0):
-    """running = (1 - momentum) running + momentum scale found, in place."""
-    if running is None:
-        return
-    array = raw(running)
-    array *= 1 - momentum
-    array += (momentum * scale * found).astype(array.dtype, copy=False)
-    if isinstance(running, Tensor):
-        running.version[0] += 1
+def move_running(mean, var, tracked, found_mean, found_var, momentum, scale):
+    """running = (1 - momentum) running + momentum found, in place; of the variance, scale found.
+
+    Statistics found example by example, (N, C), are averaged first.
+    """
+    running = [t for t in (mean, var, tracked) if t is not None]
+    if running:
+        found_mean, found_var = [f.mean(0) if f.ndim > 1 else f for f in (found_mean, found_var)]
+        arrays = [None if t is None else raw(t) for t in (mean, var, tracked)]
+        kernels.move_statistics(*arrays, found_mean, found_var, momentum, scale)
+        written(*[t for t in running if isinstance(t, Tensor)])
 
 
 def spread_channels(values, shape):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import minigen.kernels as kernels
-from minigen.autograd import composed, op
+from minigen.autograd import Op, composed, op
 from minigen.ops.cases import case, complex_normal, distinct, normal, uniform
 from minigen.ops.creation import conj, real, zeros_like
 from minigen.tensor import Tensor
@@ -96,7 +96,7 @@ def where(condition, x=None, y=None):
         raise ValueError(
             f"where: {'x' if x is None else 'y'} is missing; give both x and y or neither"
         )
-    if type(condition) is np.ndarray and (type(x) is np.ndarray or type(y) is np.ndarray):
+    if getattr(condition, "ndim", 0) and (getattr(x, "ndim", 0) or getattr(y, "ndim", 0)):
         return kernels.choose(x, y, condition)
     return np.where(condition, x, y)
 
@@ -330,3 +330,8 @@ def isinf(x):
 @op(differentiable=False)
 def isfinite(x):
     return np.isfinite(x)
+
+
+for _op in [each for each in vars().values() if getattr(each, "__module__", "") == __name__]:
+    if isinstance(_op, Op) and _op is not where:  # which may ask for positions, in C order
+        _op.elementwise = True

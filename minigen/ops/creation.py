@@ -10,6 +10,7 @@ import numpy as np
 
 from minigen import backend
 from minigen.autograd import composed, op
+from minigen.graph import recorded
 from minigen.ops.cases import case, complex_normal, normal
 from minigen.tensor import Tensor, raw
 
@@ -33,35 +34,45 @@ __all__ = [
 ]
 
 
+@recorded
 def zeros(shape: Any, dtype: Any = np.float32, *, device: str = "cpu") -> Tensor:
     """A tensor of zeros."""
-    return Tensor(backend.module(device).zeros(shape, dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.zeros(shape, dtype))
 
 
+@recorded
 def ones(shape: Any, dtype: Any = np.float32, *, device: str = "cpu") -> Tensor:
     """A tensor of ones."""
-    return Tensor(backend.module(device).ones(shape, dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.ones(shape, dtype))
 
 
 def empty(shape: Any, dtype: Any = np.float32, *, device: str = "cpu") -> Tensor:
     """A tensor whose values are whatever the memory holds."""
-    return Tensor(backend.module(device).empty(shape, dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.empty(shape, dtype))
 
 
+@recorded
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: str = "cpu") -> Tensor:
     """A tensor filled with one value; its dtype is the value's (float32 for a Python float)."""
     if dtype is None and type(fill_value) is float:
         dtype = np.float32
-    return Tensor(backend.module(device).full(shape, raw(fill_value), dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.full(shape, raw(fill_value), dtype))
 
 
+@recorded
 def arange(*bounds: Any, dtype: Any = None, device: str = "cpu") -> Tensor:
     """[start,] stop[, step]: int64 for integers, float32 if any bound is a float."""
     if dtype is None and any(type(b) is float for b in bounds):
         dtype = np.float32
-    return Tensor(backend.module(device).arange(*bounds, dtype=dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.arange(*bounds, dtype=dtype))
 
 
+@recorded
 def linspace(
     start: Any,
     stop: Any,
@@ -72,14 +83,17 @@ def linspace(
     device: str = "cpu",
 ) -> Tensor:
     """`num` evenly spaced numbers from `start` to `stop`."""
-    return Tensor(backend.module(device).linspace(start, stop, num, endpoint=endpoint, dtype=dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype))
 
 
+@recorded
 def eye(
     N: int, M: int | None = None, k: int = 0, dtype: Any = np.float32, *, device: str = "cpu"
 ) -> Tensor:
     """The (N, M) matrix with ones on the k-th diagonal."""
-    return Tensor(backend.module(device).eye(N, M, k, dtype))
+    with backend.on(device) as xp:
+        return Tensor(xp.eye(N, M, k, dtype))
 
 
 @op(differentiable=False)
@@ -145,8 +159,10 @@ copy.vjp(x=lambda g: g)
 
 @composed(cases=[case(complex_normal(2, 3)), case(normal(2))])
 def conj(x: Any) -> Any:
-    """The complex conjugate; what is real comes back as it is."""
-    return _conj(x) if getattr(x, "dtype", _REAL).kind == "c" or isinstance(x, complex) else x
+    """The complex conjugate; what is real, or a number, comes back as it is."""
+    if type(x) is complex:
+        return x.conjugate()
+    return _conj(x) if getattr(x, "dtype", _REAL).kind == "c" else x
 
 
 _REAL = np.dtype(np.float32)

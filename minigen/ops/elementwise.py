@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import minigen.kernels as kernels
-from minigen.autograd import composed, op
+from minigen.autograd import Op, composed, op
 from minigen.ops.cases import case, complex_normal, distinct, normal, uniform
 from minigen.ops.cases import positive as above_zero
 from minigen.ops.choosing import equal, floor_divide, times_sign, where
@@ -137,7 +137,7 @@ positive.vjp(x=lambda g: g)
     ]
 )
 def power(x, y):
-    return x**y if isinstance(x, np.ndarray) else np.power(x, y)
+    return x**y if hasattr(x, "ndim") else np.power(x, y)
 
 
 def _power_x(g, x, y):
@@ -211,7 +211,7 @@ WITHIN = [case(uniform(-0.9, 0.9, 2, 3)), case(complex_normal(2, 3))]
 
 @op(cases=EVERYWHERE)
 def exp(x):
-    if type(x) is np.ndarray and x.ndim and x.dtype.char in "fd":
+    if getattr(x, "ndim", 0) and x.dtype.char in "fd":
         return kernels.exp(x)
     return np.exp(x)
 
@@ -411,3 +411,7 @@ def lerp(start: Any, end: Any, weight: Any) -> Tensor:
 
 
 absolute, true_divide, mod = abs, divide, remainder  # NumPy's second names
+
+for _op in [each for each in vars().values() if getattr(each, "__module__", "") == __name__]:
+    if isinstance(_op, Op):
+        _op.elementwise = True

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minigen import backend
 from minigen.autograd import composed, op
 from minigen.ops.cases import case, complex_normal, normal
 from minigen.ops.shape import pad
@@ -97,14 +98,13 @@ irfft.vjp(x=_irfft_x)
 
 def _pairs(spectrum, n, axis, weight):
     """`weight` at the frequencies of a half spectrum that stand for two, 1 at 0 and at n/2."""
-    weights = np.full(spectrum.shape[axis], weight, spectrum.data.real.dtype)
+    xp = backend.like(spectrum.data)
+    weights = xp.full(spectrum.shape[axis], weight, spectrum.data.real.dtype)
     weights[0] = 1
     if n % 2 == 0:
         weights[-1] = 1
-    weights = weights.reshape(
-        [-1 if a == axis % spectrum.ndim else 1 for a in range(spectrum.ndim)]
-    )
-    return Tensor(weights).to(spectrum.device)
+    along = [-1 if a == axis % spectrum.ndim else 1 for a in range(spectrum.ndim)]
+    return Tensor(weights.reshape(along))
 
 
 def _fit(x, shape, axis):

@@ -78,9 +78,11 @@ def index_add(y, index, shape):
     parts = index if isinstance(index, tuple) else (index,)
     if _is_rows(index) and y.dtype.char in "fd" and len(shape) and index.size:
         return kernels.scatter_add_rows(y, np.where(index < 0, index + shape[0], index), shape[0])
+    if any(map(_may_repeat, parts)) and not isinstance(y, np.ndarray):
+        return _add_at_places(y, index, shape)
     same = getattr(y, "ndim", -1) == len(shape)  # then y's memory order (channels-last) is kept
     out = np.zeros_like(y, shape=shape) if same else backend.like(y).zeros(shape, y.dtype)
-    if any(_may_repeat(p) for p in parts):
+    if any(map(_may_repeat, parts)):
         np.add.at(out, index, y)
     else:
         out[index] = y
@@ -90,8 +92,22 @@ def index_add(y, index, shape):
 index_add.vjp(y=lambda g, index: getitem(g, index))
 
 
+def _add_at_places(y, index, shape):
+    """index_add by a kernel that adds in one order: on a GPU, add.at has another in each run."""
+    places = _places(y, index, shape).reshape(-1)
+    parts = y.dtype.type(0).real.dtype if y.dtype.kind == "c" else y.dtype
+    rows = y.reshape(-1).view(parts).reshape(len(places), y.dtype.itemsize // parts.itemsize)
+    total = kernels.scatter_add_rows(rows, places, math.prod(shape))
+    return total.reshape(-1).view(y.dtype).reshape(shape)
+
+
+def _places(like, index, shape):
+    """What stands at `index` of an array of this shape that holds its own positions 0, 1 ..."""
+    return backend.like(like).arange(math.prod(shape)).reshape(shape)[index]
+
+
 def _is_rows(index):
-    return isinstance(index, np.ndarray) and index.dtype == np.int64 and index.ndim > 0
+    return getattr(index, "ndim", 0) > 0 and index.dtype == np.int64
 
 
 def _may_repeat(part):
@@ -113,18 +129,31 @@ def _may_repeat(part):
 )
 def index_put(x, index, value):
     """A copy of x in which x[index] is value; of values given twice for a place the last counts."""
+    index = raw_index(index)
+    parts = index if isinstance(index, tuple) else (index,)
+    if not isinstance(x, np.ndarray) and getattr(value, "ndim", 0) and any(map(_may_repeat, parts)):
+        last, order = _last(x, index, x.shape)  # on a GPU nobody knows who writes last
+        values = np.broadcast_to(value, order.shape).reshape(-1).astype(x.dtype, copy=False)
+        return np.where(last < 0, x, values[np.maximum(last, 0)])
     out = np.copy(x, order="K")
-    out[raw_index(index)] = value
+    out[index] = value
     return out
+
+
+def _last(like, index, shape):
+    """(for each element of `shape` the number of the value that is put there last, or -1; the
+    numbers of the values)."""
+    xp, found = backend.like(like), _places(like, index, shape)
+    order = xp.arange(found.size).reshape(found.shape)
+    last = xp.full(math.prod(shape), -1, np.int64)
+    np.maximum.at(last, found.reshape(-1), order.reshape(-1))
+    return last.reshape(shape), order
 
 
 def _index_put_value(g, index, x_shape):
     index, found = raw_index(index), getitem(g, index)
-    if any(_may_repeat(p) for p in (index if isinstance(index, tuple) else (index,))):
-        xp = backend.like(found.data)
-        order = xp.arange(found.size).reshape(found.shape)
-        last = xp.zeros(x_shape, int)
-        last[index] = order
+    if any(map(_may_repeat, index if isinstance(index, tuple) else (index,))):
+        last, order = _last(found.data, index, x_shape)
         found = where(last[index] == order, found, 0)
     return found
 

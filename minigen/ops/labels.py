@@ -111,9 +111,15 @@ def _labels(name, scores, axis, target, ignore_index):
 
 @op(differentiable=False)
 def counted_labels(target, classes, ignore_index, name):
-    """The labels as int64, -1 for those that do not count; IndexError for one outside."""
+    """The labels as int64, -1 for those that do not count; IndexError for one outside.
+
+    On a GPU, where a look would wait for all that was asked of it, one outside does not raise: it
+    makes its loss NaN.
+    """
     counted = target != ignore_index
     outside = counted & ((target < 0) | (target >= classes))
+    if not isinstance(target, np.ndarray):
+        return np.where(counted, np.where(outside, classes, target), -1).astype(np.int64)
     if outside.any():
         raise IndexError(
             f"{name}: label {target[outside][0]} is outside 0..{classes - 1} (and not ignore_index"
@@ -128,14 +134,16 @@ LABELS = np.array([1, -1, 2, 0])
 @op(linear=("losses",), cases=[case(normal(4), LABELS), case(normal(2, 2), integers(0, 3, 2, 2))])
 def label_mean(losses, labels, of_nothing=math.nan):
     """The sum of losses over the number of labels from 0 on; where that is 0, plus of_nothing."""
-    count = int(np.count_nonzero(labels >= 0))
-    return losses.sum() / count if count else losses.sum() + of_nothing
+    count = np.sum(labels >= 0)
+    nothing = np.where(count > 0, 0.0, of_nothing).astype(losses.dtype)
+    return losses.sum() / np.maximum(count, 1).astype(losses.dtype) + nothing
 
 
 @op(linear=("grad",), cases=[case(normal(), LABELS)])
 def label_mean_grad(grad, labels):
     """grad over the number of labels from 0 on, or 1, for each loss."""
-    return np.broadcast_to(grad / max(int(np.count_nonzero(labels >= 0)), 1), labels.shape)
+    count = np.maximum(np.sum(labels >= 0), 1).astype(grad.dtype)
+    return np.broadcast_to(grad / count, labels.shape)
 
 
 label_mean.vjp(losses=lambda g, labels: label_mean_grad(g, labels))

@@ -59,6 +59,9 @@ inv.vjp(x=lambda g, out: -matmul(adjoint(out), matmul(g, adjoint(out))))
     cases=[case(WELL, normal(3)), case(WELL, normal(2, 3, 2)), case(WELL, normal(3, 2))],
 )
 def solve(a, b):
+    if getattr(b, "ndim", 0) > 1 and a.shape[:-2] != b.shape[:-2]:  # CuPy's does not broadcast
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = (np.broadcast_to(m, (*batch, *m.shape[-2:])) for m in (a, b))
     return np.linalg.solve(a, b)
 
 

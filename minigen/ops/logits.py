@@ -6,6 +6,7 @@ What may never live here: checks of what users pass, weights, reductions by name
 import numpy as np
 
 import minigen.kernels as kernels
+from minigen import backend
 from minigen.autograd import op
 from minigen.ops.activation import sigmoid, softmax
 from minigen.ops.cases import case, distinct, integers, normal, uniform
@@ -77,10 +78,11 @@ def label_cost_grad(grad, input, labels):
 def _label_cost_grad(grad, input, labels):
     """label_cost_grad in plain ops."""
     labels = raw(labels)
-    chosen = np.zeros(input.shape, input.dtype)
-    np.put_along_axis(chosen, np.maximum(labels, 0)[:, None], 1, 1)
+    classes = backend.like(labels).arange(input.shape[1])
+    classes = classes.reshape((1, -1) + (1,) * (labels.ndim - 1))
+    chosen = Tensor((labels[:, None] == classes).astype(input.dtype))
     counted = Tensor((labels >= 0).astype(input.dtype))
-    return expand_dims(grad * counted, 1) * (softmax(input, 1) - Tensor(chosen))
+    return expand_dims(grad * counted, 1) * (softmax(input, 1) - chosen)
 
 
 label_cost.vjp(input=lambda g, input, labels: label_cost_grad(g, input, labels))

@@ -153,12 +153,13 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(target log(input) + (1 - target) log(1 - input)), the logarithms at least -100.
 
-    `weight` broadcasts. Raises ValueError if target has another shape, or for an input outside
-    [0, 1].
+    `weight` broadcasts. Raises ValueError if target has another shape, or (on the CPU) for an input
+    outside [0, 1].
     """
     target = _like("binary_cross_entropy", input, target)
     values = raw(input)
-    if values.size and not (np.min(values) >= 0 and np.max(values) <= 1):
+    on_host = isinstance(values, np.ndarray)  # a look at a GPU's values would wait for them
+    if on_host and values.size and not (np.min(values) >= 0 and np.max(values) <= 1):
         raise ValueError(
             f"binary_cross_entropy: input spans {np.min(values)} to {np.max(values)}; expected"
             " probabilities in [0, 1] (for logits use binary_cross_entropy_with_logits)"
@@ -293,8 +294,8 @@ def gaussian_nll_loss(
 
 @op(differentiable=False)
 def shortfall(var, eps):
-    """What var lacks of eps, 0 where nothing; raises ValueError for a negative var."""
-    low = var.min() if var.size else 0
+    """What var lacks of eps, 0 where nothing; raises ValueError for a negative var on the CPU."""
+    low = var.min() if var.size and isinstance(var, np.ndarray) else 0
     if low < 0:
         raise ValueError(f"gaussian_nll_loss: var has the entry {low}; expected none below 0")
     return np.maximum(eps - var, 0)

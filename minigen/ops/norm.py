@@ -184,8 +184,8 @@ def instance_norm(
     statistics: list[Any] = []
     y = grouped_norm(input, weight, bias, input.shape[1], eps, statistics)
     if input.size:
-        move_running(running_mean, statistics[0].mean(0), momentum)
-        move_running(running_var, statistics[1].mean(0), momentum, count / (count - 1))
+        (mean, var), scale = statistics, count / (count - 1)
+        move_running(running_mean, running_var, None, mean, var, momentum, scale)
     return y
 
 

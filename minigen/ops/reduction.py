@@ -47,7 +47,7 @@ AXES = [
 
 @op(linear=("x",), cases=[*AXES, case(complex_normal(2, 3), axis=0)])
 def sum(x, axis=None, dtype=None, keepdims=False):
-    if dtype is None and type(x) is np.ndarray:
+    if dtype is None and hasattr(x, "ndim"):
         return _total(x, axis, keepdims)
     if isinstance(x, np.ndarray):
         return x.sum(axis, dtype, keepdims=keepdims)  # np.sum comes to the same, by a longer way
@@ -60,8 +60,7 @@ sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims)
 @op(linear=("x",), cases=AXES)
 def mean(x, axis=None, dtype=None, keepdims=False):
     if dtype is None and getattr(x, "size", 0) and x.dtype.char in "fd":
-        total = _total(x, axis, keepdims)
-        return total / (x.size // total.size)
+        return _total(x, axis, keepdims, average=True)
     return np.mean(x, axis, dtype, keepdims=keepdims)
 
 
@@ -113,16 +112,18 @@ std.vjp(
 )
 
 
-def _total(x, axis, keepdims):
-    """The sum along axes, by a kernel where the array is large."""
-    if x.size < LARGE or x.dtype.char not in "fd" or type(x) is not np.ndarray:
-        return x.sum(axis, keepdims=keepdims)
+def _total(x, axis, keepdims, average=False):
+    """The sum or mean along axes, by a kernel where the array is large or on a GPU."""
+    if (x.size < LARGE and type(x) is np.ndarray) or x.dtype.char not in "fd" or not x.ndim:
+        total = x.sum(axis, keepdims=keepdims)
+        return total / (x.size // total.size) if average else total
     ndim = x.ndim
     axes = axis if isinstance(axis, tuple) else (range(ndim) if axis is None else (axis,))
     wrapped = tuple([a % ndim for a in axes if -ndim <= a < ndim])
     if len(set(wrapped)) != len(axes) or not wrapped:  # NumPy says what is wrong
         return x.sum(axis, keepdims=keepdims)
-    total = kernels.axis_sum(x, wrapped)
+    over = math.prod([x.shape[a] for a in wrapped]) if average else 1
+    total = kernels.axis_sum(x, wrapped, over)
     if not keepdims:
         return total
     return total.reshape([1 if a in wrapped else n for a, n in enumerate(x.shape)])
@@ -306,4 +307,4 @@ def argmin(x, axis=None, keepdims=False):
 
 @op(differentiable=False)
 def count_nonzero(x, axis=None, keepdims=False):
-    return np.count_nonzero(x, axis, keepdims=keepdims)
+    return np.sum(np.not_equal(x, 0), axis, keepdims=keepdims)  # CuPy's has no keepdims

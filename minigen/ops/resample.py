@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,17 @@ class Taps:
         adjoint = tabulate(rows, len(self.indices))
         adjoint.__dict__["T"] = self
         return adjoint
+
+    def on(self, array: Any) -> tuple[Any, Any]:
+        """The indices and weights where `array` lies; what went to a GPU is kept there."""
+        device = backend.device_of(array)
+        if device == backend.CPU:
+            return self.indices, self.weights
+        kept = self.__dict__.setdefault("kept", {})
+        if device not in kept:
+            tables = self.indices, self.weights
+            kept[device] = tuple(backend.to_device(table, device) for table in tables)
+        return kept[device]
 
     @cached_property
     def plain(self) -> bool:
@@ -80,11 +92,8 @@ def resample(x, taps, axis):
     images = x.ndim == 4 and axis > 1
     if images:  # channels last: whole pixels are copied at a time, and the layout is kept
         x, axis = x.transpose(0, 2, 3, 1), axis - 1
-    xp = backend.like(x)
-    indices = xp.asarray(taps.indices)
-    weights = xp.asarray(taps.weights.astype(x.dtype)).reshape(
-        -1, indices.shape[1], *(1,) * (x.ndim - axis - 1)
-    )
+    indices, weights = taps.on(x)
+    weights = weights.astype(x.dtype).reshape(-1, indices.shape[1], *(1,) * (x.ndim - axis - 1))
     y = None
     with np.errstate(invalid="ignore"):  # 0 times inf is NaN, as in torch
         for k in range(indices.shape[1]):
@@ -113,10 +122,7 @@ def unchanged(extent: int) -> Taps:
 )
 def resample2d(x, rows, columns):
     """Apply a table of taps along each of the last two axes of (N, C, H, W)."""
-    tables = (rows.indices, rows.weights, columns.indices, columns.weights)
-    if type(x) is not np.ndarray:
-        tables = map(backend.like(x).asarray, tables)
-    return kernels.resample2d(x, *tables)
+    return kernels.resample2d(x, *rows.on(x), *columns.on(x))
 
 
 resample2d.vjp(x=lambda g, rows, columns: resample2d(g, rows.T, columns.T))

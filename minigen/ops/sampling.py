@@ -9,6 +9,7 @@ import numpy as np
 import minigen.kernels as kernels
 from minigen import backend
 from minigen.autograd import composed, op
+from minigen.graph import recorded
 from minigen.ops.cases import case, normal, uniform
 from minigen.ops.choosing import clip
 from minigen.ops.elementwise import exp, expm1
@@ -72,16 +73,18 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     return reshape(x, input.shape)
 
 
+@recorded
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes), 1 at each label, else 0; -1 takes as many classes as needed."""
     labels = raw(asarray(tensor))
     if labels.dtype.kind not in "iu":
         raise TypeError(f"one_hot: labels have dtype {labels.dtype}; expected integers")
-    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
-    count = high + 1 if num_classes < 0 else num_classes
+    xp, low, high, count = backend.like(labels), 0, -1, num_classes
+    if labels.size and (xp is np or count < 0):  # on a GPU, a look at them would wait for it
+        low, high = int(labels.min()), int(labels.max())
+    count = high + 1 if count < 0 else count
     if low < 0 or high >= count or count < 1:
         raise ValueError(f"one_hot: labels span {low} to {high}; expected 0 to {count - 1}")
-    xp = backend.like(labels)
     return Tensor((labels[..., None] == xp.arange(count)).astype(np.int64))
 
 
@@ -105,19 +108,19 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool = False)
         )
     n, _, height, width = size
     dtype = theta.dtype
-    points = np.ones((height, width, 3), dtype)
-    points[..., 0] = _places(width, align_corners)
-    points[..., 1] = _places(height, align_corners)[:, None]
-    base = backend.like(raw(theta)).asarray(points.reshape(1, height * width, 3))
-    base = broadcast_to(Tensor(base), (n, height * width, 3))
+    xp = backend.like(raw(theta))
+    points = xp.ones((height, width, 3), dtype)
+    points[..., 0] = _places(xp, width, align_corners)
+    points[..., 1] = _places(xp, height, align_corners)[:, None]
+    base = broadcast_to(Tensor(points.reshape(1, height * width, 3)), (n, height * width, 3))
     return reshape(matmul(base, swapaxes(theta, 1, 2)), (n, height, width, 2))
 
 
-def _places(n, align_corners):
+def _places(xp, n, align_corners):
     """Pixel centres in [-1, 1]: the corners' are at the ends if `align_corners`."""
     if align_corners:
-        return np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
-    return (2 * np.arange(n) + 1) / n - 1
+        return xp.linspace(-1, 1, n) if n > 1 else xp.zeros(1)
+    return (2 * xp.arange(n) + 1) / n - 1
 
 
 @composed(
@@ -165,7 +168,9 @@ def grid_sample(
         flat = np.where(inside, row * width + column, 0).astype(np.int64)
         flat = np.broadcast_to(flat.reshape(n, 1, count), (n, c, count))
         values = reshape(take_along_axis(pixels, Tensor(flat), 2), out_shape)
-        return values if inside.all() else values * Tensor(inside[:, None].astype(values.dtype))
+        if isinstance(inside, np.ndarray) and inside.all():
+            return values
+        return values * Tensor(inside[:, None].astype(values.dtype))
 
     if mode == "nearest":
         return at(np.rint(raw(x)), np.rint(raw(y)))

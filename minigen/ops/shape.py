@@ -13,6 +13,7 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen.autograd import composed, op
+from minigen.ops.borders import PAD_MODES, borders_of, pad_widths
 from minigen.ops.cases import case, normal
 from minigen.tensor import Tensor
 
@@ -288,7 +289,6 @@ cut.vjp(x=lambda g, axis: concatenate(g if isinstance(g, tuple) else (g,), axis)
 
 # ----------------------------------------------------------------------------------- padding
 
-PAD_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 PAD_CASES = [
     case(normal(2, 3, 4), ((0, 1), (2, 0), (2, 3)), mode) for mode in PAD_MODES if mode != "reflect"
 ] + [
@@ -302,7 +302,7 @@ PAD_CASES = [
 @op(linear=("x",), cases=PAD_CASES)
 def pad(x, pad_width, mode="constant", constant_values=0):
     x = np.asarray(x) if isinstance(x, (int, float)) else x
-    widths = _pad_widths(x.ndim, pad_width, mode)
+    widths = pad_widths(x.ndim, pad_width, mode)
     if mode == "constant" and np.ndim(constant_values):
         return np.pad(x, widths, mode, constant_values=constant_values)
     shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
@@ -311,7 +311,7 @@ def pad(x, pad_width, mode="constant", constant_values=0):
     else:
         out = np.empty_like(x, shape=shape)
     out[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths, strict=True))] = x
-    for axis, border, source in _borders(x.shape, widths, mode):
+    for axis, border, source in borders_of(x.shape, widths, mode):
         out[_along(x.ndim, axis, border)] = out[_along(x.ndim, axis, source)]
     return out
 
@@ -326,42 +326,18 @@ pad.vjp(x=lambda g, x_shape, pad_width, mode: unpad(g, x_shape, pad_width, mode)
 )
 def unpad(y, shape, pad_width, mode="constant"):
     """The adjoint of `pad`: y's padding is added to the elements it was copied from."""
-    widths = _pad_widths(y.ndim, pad_width, mode)
-    borders = _borders(shape, widths, mode)
+    widths = pad_widths(y.ndim, pad_width, mode)
+    borders = borders_of(shape, widths, mode)
     out = np.copy(y, order="K") if borders else y
     for axis, border, source in reversed(borders):
-        for b, s in zip(border, source, strict=True):  # one by one: a source may repeat
-            out[_along(y.ndim, axis, s)] += out[_along(y.ndim, axis, b)]
+        added = out[_along(y.ndim, axis, border)]
+        if source.stop is not None and source.stop - source.start == 1:  # many from one
+            added = added.sum(axis, keepdims=True)
+        out[_along(y.ndim, axis, source)] += added
     return out[tuple(slice(a, a + n) for n, (a, _) in zip(shape, widths, strict=True))]
 
 
 unpad.vjp(y=lambda g, pad_width, mode: pad(g, pad_width, mode))
-
-
-def _pad_widths(ndim, pad_width, mode):
-    if mode not in PAD_MODES:
-        raise ValueError(f"pad: mode {mode!r} is unknown; there are {', '.join(PAD_MODES)}")
-    if isinstance(pad_width, dict):
-        widths = [(0, 0)] * ndim
-        for axis, width in pad_width.items():
-            widths[axis] = (width, width) if isinstance(width, int) else tuple(width)
-        pad_width = widths
-    widths = np.broadcast_to(pad_width, (ndim, 2)).tolist()
-    if any(w < 0 for pair in widths for w in pair):
-        raise ValueError(f"pad: index can't contain negative values, got pad_width {pad_width}")
-    return widths
-
-
-def _borders(shape, widths, mode):
-    """(axis, positions in the padding, positions they are copied from), axis after axis."""
-    found = []
-    for axis, (n, (before, after)) in enumerate(zip(shape, widths, strict=True)):
-        if mode == "constant" or not (before or after):
-            continue
-        origin = np.pad(np.arange(n), (before, after), mode)
-        border = [*range(before), *range(before + n, before + n + after)]
-        found.append((axis, border, [before + int(origin[b]) for b in border]))
-    return found
 
 
 # ---------------------------------------------------------------------------- turning and repeating

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import minigen.kernels as kernels
 from minigen import backend
-from minigen.graph import recorded
+from minigen.graph import as_long_as, changing, on_host, recorded, refuse_graph
 from minigen.optim.flat import Block, by_kind, flatten
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor
@@ -35,17 +36,36 @@ class EMA:
     @recorded
     def update(self) -> None:
         """Take the present weights into the average."""
-        self.updates += 1
-        decay = self.decay
-        if self.warmup:
-            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        on_host(self._count)
+        decay = changing(self._decay)
         if not all(block.is_current() for block in self._blocks):
             self._arrange()
+        as_long_as(self._standing())
         for block in self._blocks:
             average = block.buffers["average"]
             for param, part in block.stretches():
                 kernels.ema(average[part], param, decay)
-        self._copies = [t.data.copy() for _, t in self.buffers]
+        pairs = zip(self._copies, [t.data for _, t in self.buffers], strict=True)
+        if self.buffers:
+            kernels.copy_each(*chain.from_iterable(pairs))
+
+    def _count(self):
+        self.updates += 1
+
+    def _decay(self):
+        if not self.warmup:
+            return self.decay
+        return min(self.decay, (1 + self.updates) / (10 + self.updates))
+
+    def _standing(self):
+        """Whether the arrays that `update` reads and writes are still those of now."""
+        blocks, copies, buffers = self._blocks, self._copies, [t.data for _, t in self.buffers]
+        return lambda: (
+            self._blocks is blocks
+            and self._copies is copies
+            and all([block.is_current() for block in blocks])
+            and all([t.data is a for (_, t), a in zip(self.buffers, buffers, strict=True)])
+        )
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -88,6 +108,7 @@ class EMA:
 
     def _arrange(self):
         """Lay the averages out beside the parameters, anew if these have been moved or rebound."""
+        refuse_graph("parameters of an average have been moved")
         old = {id(t): view for view, t in self._pairs()}
         flatten(self.parameters)
         self._blocks = [

@@ -12,16 +12,10 @@ from typing import Any
 import numpy as np
 
 from minigen import backend
+from minigen.backend import inverse, memory_order
 from minigen.tensor import Tensor
 
 ALIGN = 16  # elements: each parameter starts at a multiple, as vector loads like it
-
-
-def memory_order(array: Any) -> tuple[int, ...]:
-    """The axes from the slowest to the fastest in memory: (0, 2, 3, 1) for channels-last images."""
-    if array.flags.c_contiguous:
-        return tuple(range(array.ndim))
-    return tuple(sorted(range(array.ndim), key=lambda i: -abs(array.strides[i])))
 
 
 def memory(array: Any) -> Any:
@@ -125,8 +119,7 @@ def _views(buffer, arrays, offsets):
     for array, offset in zip(arrays, offsets, strict=True):
         order = memory_order(array)
         stored = buffer[offset : offset + array.size].reshape([array.shape[axis] for axis in order])
-        back = sorted(range(len(order)), key=order.__getitem__)  # the inverse permutation
-        views.append(stored.transpose(back))
+        views.append(stored.transpose(inverse(order)))
     return views
 
 

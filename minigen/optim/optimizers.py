@@ -7,12 +7,23 @@ import numpy as np
 
 import minigen.kernels as kernels
 from minigen import backend
-from minigen.graph import recorded, refuse_capture
+from minigen.graph import (
+    as_long_as,
+    changing,
+    mode,
+    on_host,
+    recorded,
+    refuse_capture,
+    refuse_graph,
+    written,
+)
 from minigen.optim.flat import Block, by_kind, flatten, memory
 from minigen.optim.state import load_views, named_leaves
 from minigen.tensor import Tensor, raw
 
-LARGE = 1 << 16  # elements from which sparing a gradient's copy is worth a kernel call of its own
+PLAIN = (bool, int, float, tuple)  # types of an optimiser's settings
+# Elements from which sparing a gradient's copy is worth a kernel call of its own.
+LARGE, LARGE_ON_GPU = 1 << 16, 1 << 20
 
 
 class Optimizer:
@@ -68,18 +79,45 @@ class Optimizer:
         arrays = self._checked(grads)
         if not all(block.is_current() for block in self._blocks):
             self._arrange()
-        lr = self.lr
+        stepped = [i for i, array in enumerate(arrays) if array is not None]
+        if mode.live is not None:  # which does not see the steps before it in this graph
+            mode.live.agree(self, stepped, "an optimizer steps over these parameters, then others")
+        as_long_as(self._standing(stepped))
+        lr, steps = changing(lambda: self.lr), {}
         for group, (members, block) in enumerate(zip(self._groups, self._blocks, strict=True)):
             state = [block.buffers[name] for name in self.state_names]
             for first, last, grad in self._spans(group, arrays):
                 param, part = block.stretch(first, last)
-                step = self.steps[members[first]] + 1
-                self._update(param, grad, [s[part] for s in state], lr, step)
-        for i, array in enumerate(arrays):
-            if array is not None:
-                self.steps[i] += 1
-                self.parameters[i].version[0] += 1
+                taken = self.steps[members[first]]
+                if taken not in steps:
+                    steps[taken] = changing(lambda i=members[first]: self.steps[i] + 1)
+                self._update(param, grad, [s[part] for s in state], lr, steps[taken])
+        written(*[self.parameters[i] for i in stepped])
+        on_host(lambda: self._count(stepped))
+
+    def _count(self, stepped):
+        for i in stepped:
+            self.steps[i] += 1
         self.step_count += 1
+
+    def _standing(self, stepped):
+        """Whether what `_step` goes by, but for changing numbers, is still what it is now.
+
+        Of the steps taken that is how they differ, and that no parameter takes its first.
+        """
+
+        def now():
+            counts = [self.steps[i] for i in stepped] or [1]
+            settings = {k: v for k, v in vars(self).items() if type(v) in PLAIN}
+            return [n - counts[0] for n in counts], settings | {"_lr": 0, "step_count": 0}
+
+        blocks, before = self._blocks, now()
+        return lambda: (
+            self._blocks is blocks
+            and all([b.is_current() for b in blocks])
+            and all([self.steps[i] for i in stepped])
+            and now() == before
+        )
 
     def zero_grad(self) -> None:
         """Forget the `.grad` of every parameter."""
@@ -130,6 +168,7 @@ class Optimizer:
 
     def _arrange(self):
         """Lay parameters out, anew if they have been moved or rebound, and the state beside."""
+        refuse_graph("parameters of an optimizer have been moved")
         old = dict(self._state_views()) if self._blocks else {}
         flatten(self.parameters)
         self._groups = by_kind(self.parameters)
@@ -165,32 +204,40 @@ class Optimizer:
         missing or the steps differ.
         """
         members, block, views = self._groups[group], self._blocks[group], self._gathered[group]
-        gathered, first = block.buffers["grad"], None
+        gathered, first, spans, copies = block.buffers["grad"], None, [], []
 
         def close(last):
             stop = block.offsets[last] + block.arrays[last].size
-            return first, last, gathered[block.offsets[first] : stop]
+            spans.append((first, last, gathered[block.offsets[first] : stop]))
 
+        on_host = isinstance(gathered, np.ndarray)
+        large = LARGE if on_host else LARGE_ON_GPU
         for k, i in enumerate(members):
             grad, param = arrays[i], block.arrays[k]
             direct = (
                 grad is not None
-                and grad.size >= LARGE
+                and grad.size >= large
                 and grad.strides == param.strides
                 and grad.dtype == param.dtype
             )
             joined = first is not None and grad is not None and not direct
             joined = joined and block.follows[k] and self.steps[i] == self.steps[members[k - 1]]
             if first is not None and not joined:
-                yield close(k - 1)
+                close(k - 1)
                 first = None
             if direct:
-                yield k, k, memory(grad)
+                spans.append((k, k, memory(grad)))
             elif grad is not None:
-                views[k][...] = grad
+                if on_host:
+                    views[k][...] = grad
+                else:
+                    copies += views[k], grad
                 first = k if first is None else first
         if first is not None:
-            yield close(len(members) - 1)
+            close(len(members) - 1)
+        if copies:
+            kernels.copy_each(*copies)
+        return spans
 
 
 class SGD(Optimizer):
@@ -215,7 +262,8 @@ class SGD(Optimizer):
         super().__init__(parameters, lr)
 
     def _update(self, param, grad, state, lr, step):
-        dampening = self.dampening if step > 1 else 0.0  # torch does not damp the first step
+        first = mode.live is None and step == 1  # no graph is launched for a first step
+        dampening = 0.0 if first else self.dampening  # torch does not damp it
         kernels.sgd(
             param, grad, state[0] if state else None,
             lr, self.momentum, dampening, self.weight_decay, self.nesterov,

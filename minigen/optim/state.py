@@ -58,4 +58,4 @@ def load_views(
             what = f"{key} has shape {shape}, expected {view.shape}"
             raise ValueError(f"{name}.load_state_dict: {what}")
     for key, view in views.items():
-        view[...] = backend.to_device(np.asarray(arrays[key]), backend.device_of(view))
+        view[...] = backend.to_device(backend.as_array(arrays[key]), backend.device_of(view))

@@ -90,8 +90,8 @@ def open_data(config: RunConfig, split: str) -> Dataset:
 
 
 def check_device(device: str) -> None:
-    """UsageError unless arrays can be made on `device`."""
+    """Let this thread work on `device`; UsageError unless arrays can be made there."""
     try:
-        backend.module(device)
+        backend.use(device)
     except (ValueError, RuntimeError, ImportError) as error:
         raise UsageError(f"--device {device}: {error}") from error

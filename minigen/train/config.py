@@ -41,6 +41,7 @@ class RunConfig:
     checkpoint_every: int = 0  # steps; 0: once a minute
     sample_every: int = 0  # steps; 0: twenty times a run
     log_every: int = 0  # steps; 0: each step on the CPU, each tenth on a GPU
+    capture: bool = True  # on a GPU, steps as CUDA graphs where the model's can be
     data: DataConfig = field(default_factory=DataConfig)
     options: Any = None  # an instance of the model's Options
     image_shape: tuple[int, ...] = ()  # known once the data is open
@@ -81,6 +82,7 @@ _TOP = {
     "checkpoint_every": int,
     "sample_every": int,
     "log_every": int,
+    "capture": bool,
 }
 _AT_LEAST = {"steps": 1, "threads": 0, "checkpoint_every": 0, "sample_every": 0, "log_every": 0}
 
@@ -97,7 +99,8 @@ def make_config(
     """A RunConfig from, each overriding the one before: defaults, a TOML file, flags, settings.
 
     `flags` are top-level fields and `data` those of DataConfig (None: not given); `settings` are
-    texts `key=value`, where key is a field of the model's Options or `data.image_size` and so on;
+    texts `key=value`, where key is a field of the model's Options, `capture`, or `data.image_size`
+    and so on;
     `options` are typed values of the same fields. Raises UsageError for a wrong key or type.
     """
     read = read_toml(file) if file is not None else {}
@@ -133,6 +136,8 @@ def make_config(
         if key.startswith("data."):
             name = key.removeprefix("data.")
             datas[name] = _typed(DataConfig, name, value, f"--set {text}", "data.")
+        elif key == "capture":
+            top[key] = convert(value, bool, f"--set {text}")
         else:
             chosen[key] = _option(cls, key, value, f"--set {text}")
     top.setdefault("steps", getattr(cls, "default_steps", entry(model).default_steps))

@@ -16,11 +16,14 @@ import numpy as np
 import minigen
 import minigen.kernels as kernels
 from minigen import backend
+from minigen.capture import capture
 from minigen.data import Batches, DataError
+from minigen.graph import cuda_graphs
 from minigen.random import Generator
 from minigen.train import build, report
 from minigen.train.config import RunConfig
 from minigen.train.errors import Diverged, RunError, UsageError
+from minigen.train.readback import Losses, Readback
 from minigen.train.run_directory import RunDirectory
 from minigen.train.samples import grid, save_picture
 from minigen.train.stop import Stop
@@ -68,11 +71,13 @@ class Trainer:
                 seed=config.seed,
                 augment=config.data.augment,
                 value_range=self.model.value_range,
+                device=config.device,
             )
         except ValueError as error:  # a batch larger than the dataset, an unknown augmentation
             raise UsageError(str(error)) from error
         self.step, self.seconds = 0, 0.0
         self.losses: dict[str, float] = {}
+        self.readback = Readback()
         self.saved: int | None = None  # the step of the newest checkpoint
         self._snapshot: tuple[int, dict[str, Any]] | None = None
         self._snapshot_at = self._snapshot_cost = 0.0
@@ -125,7 +130,8 @@ class Trainer:
         """Steps until config.steps or a signal, then a checkpoint, samples and the report."""
         self._introduce()
         try:
-            with self.watch.running(self.config, self.step):
+            graphs = cuda_graphs(self.config.capture)
+            with self.watch.running(self.config, self.step), graphs:
                 self._loop()
         except Diverged as error:
             raise Diverged(f"{error}; {self._keep_last_good()}") from error
@@ -137,6 +143,7 @@ class Trainer:
             raise RunError(f"{error}; {self._afterwards()}") from error
         finally:
             self.batches.close()
+            self.readback.close()
         return Run(
             self.directory, self.config, self.model, self.step, self.losses, self.stop.signal
         )
@@ -164,52 +171,58 @@ class Trainer:
             self._sample()
         start = time.monotonic() - self.seconds
         self._checkpoint_at = time.monotonic()
+        step = self._captured_step()
         while self.step < config.steps and self.stop.signal is None:
             self._take_snapshot()
             images, labels = next(self.batches)
-            losses = self.model.step(self._here(images), labels, self.rng)
+            losses = step(images, labels, self.rng)
             self.step += 1
             self.seconds = time.monotonic() - start
             last = self.step == config.steps
-            # On a GPU, reading a loss waits for the step to end: only where it is to be shown.
-            if self.step % log_every == 0 or last or self.stop.signal:
-                self._log(losses)
-            elif config.device == backend.CPU:
-                self._read(losses)
-            if self._checkpoint_due() and not last:
-                self._read(losses)
+            ends, save = last or bool(self.stop.signal), self._checkpoint_due() and not last
+            self.readback.put(self.step, self.seconds, losses, ends or self.step % log_every == 0)
+            self._log_arrived(wait=ends or save)
+            if save:
                 self._checkpoint()
             if self.step % sample_every == 0 or last:
                 self._sample()
+        self._log_arrived(wait=True)
         if self.saved != self.step:
             self._checkpoint()
         report.write_report(self.directory, config, self.step, self.stop.signal)
 
-    def _here(self, images: np.ndarray) -> Any:
-        return backend.to_device(images, self.config.device)
+    def _captured_step(self) -> Any:
+        """The model's step, on a GPU as a CUDA graph if it is one to be replayed."""
+        step, on_gpu = self.model.step, self.config.device != backend.CPU
+        chosen = on_gpu and self.config.capture and getattr(step, "replayable", False)
+        return capture(step) if chosen else step
 
-    def _log(self, losses: Mapping[str, Any]) -> None:
-        self.losses = self._read(losses)
-        steps, seconds = self.step - self._logged[0], self.seconds - self._logged[1]
+    def _log_arrived(self, wait: bool) -> None:
+        """Check the losses that have arrived and log those to be shown; with `wait`, all of them.
+
+        On a GPU they come a few steps late, so that no step waits for the one before.
+        """
+        for losses in self.readback.take(wait):
+            for name, value in losses.values.items():
+                if not math.isfinite(value):
+                    raise Diverged(f"step {losses.step}: the loss {name!r} is {value}")
+            if losses.shown:
+                self._log(losses)
+
+    def _log(self, losses: Losses) -> None:
+        self.losses = losses.values
+        steps, seconds = losses.step - self._logged[0], losses.seconds - self._logged[1]
         rate = steps * self.batch_size / seconds if seconds > 0 else 0.0
-        self._logged = (self.step, self.seconds)
+        self._logged = (losses.step, losses.seconds)
         self.directory.log(
             {
-                "step": self.step,
+                "step": losses.step,
                 **self.losses,
                 "images_per_second": round(rate, 2),
-                "seconds": round(self.seconds, 3),
+                "seconds": round(losses.seconds, 3),
             }
         )
-        self.watch.step(self.step, self.losses)
-
-    def _read(self, losses: Mapping[str, Any]) -> dict[str, float]:
-        """The losses as floats; Diverged when one is not finite."""
-        values = {name: float(value) for name, value in losses.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise Diverged(f"step {self.step}: the loss {name!r} is {value}")
-        return values
+        self.watch.step(losses.step, self.losses)
 
     def _sample(self) -> None:
         """A grid of samples, from the same noise at each step."""

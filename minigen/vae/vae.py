@@ -129,7 +129,7 @@ class VAE(nn.Model):
             nll, kl = self.bound(mg.asarray(images), rng)
             nlls += nll.tolist()
             kls += kl.tolist()
-            gaps = self.reconstruct(images) - np.asarray(images)
+            gaps = self.reconstruct(images) - mg.asarray(images).numpy()
             errors += (gaps**2).mean((1, 2, 3)).tolist()
         return {
             "negative_elbo": nn.mean_interval(np.add(nlls, kls)),
