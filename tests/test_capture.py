@@ -215,6 +215,16 @@ def test_arguments_that_were_one_object_may_be_two_later():
         assert captured == plain
 
 
+def test_constants_may_be_made_in_a_step():
+    def step(labels, x):
+        made = mg.zeros((2,)) + mg.ones(2) + mg.full((2,), 3.0) + mg.linspace(0, 1, 2)
+        return mg.one_hot(labels, 2) * made + mg.eye(2) * x + mg.arange(2)
+
+    calls = [(np.array([k % 2, 1]), np.full(2, float(k))) for k in range(5)]
+    captured, plain = fed(step, *calls)
+    assert captured == plain
+
+
 def test_a_generator_around_the_step_is_not_its_argument():
     def results(wrap):
         own, other = mg.Generator(1), mg.Generator(2)

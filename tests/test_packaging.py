@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras", "chainer", "tinygrad", "mlx"}
 LAYERS = [  # from the bottom up: a file may import from its own layer and those below
     {"backend", "kernels", "graph"},
-    {"tensor", "sweep", "autograd", "checkpoint", "capture"},
+    {"tensor", "sweep", "autograd", "checkpoint", "capture", "replay"},
     {"ops", "testing", "random"},
     {"io", "data", "nn", "optim"},
     {"gan", "vae"},

@@ -74,6 +74,20 @@ def test_use_forces_a_target_for_its_block_and_thread():
         kernels.use("gpu")
 
 
+def test_use_chooses_the_precision_of_products_on_a_gpu():
+    assert kernels.precision() is None
+    with kernels.use(precision="float32"):
+        assert kernels.precision() == "float32"
+        with kernels.use("cpu", precision="tf32"):
+            assert kernels.precision() == "tf32"
+        assert kernels.precision() == "float32"
+    with pytest.raises(ValueError, match="use: precision 'half', expected 'float32' or 'tf32'"):
+        kernels.use(precision="half")
+    code = "from minigen import kernels; print(kernels.precision())"
+    assert run(code, MINIGEN_PRECISION="tf32").stdout.strip() == "tf32"
+    assert "MINIGEN_PRECISION: precision 'tf64'" in run(code, MINIGEN_PRECISION="tf64").stderr
+
+
 def test_other_dtypes_have_the_reference_alone():
     with kernels.use("cpu"):
         for dtype in (np.int64, np.dtype(">f4")):
@@ -106,6 +120,7 @@ def test_mixed_devices_name_both():
 
 def test_a_name_that_only_the_reference_has_is_served_by_it(monkeypatch):
     monkeypatch.delitem(cpu.TABLE, "gather_rows")
+    monkeypatch.delitem(kernels._functions, ("gather_rows", "cpu"), raising=False)
     a = np.ones((2, 2), np.float32)
     assert kernels.implementation("gather_rows", a)[1] == "reference"
     assert kernels.explain("gather_rows")["cpu"] is None

@@ -163,3 +163,15 @@ def test_nan_stays_in_its_channel():
     for y, mean, _ in both("batch_norm_train", x, None, None, EPS, 0.0):
         assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, ::2]).all()
         assert np.isnan(mean).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu"])
+def test_running_statistics_move_by_the_momentum(target):
+    mean, var, count = np.float32([1, 2]), np.float32([3, 4]), np.array(5)
+    found = np.float32([5, 6]), np.float32([7, 8])
+    with kernels.use(target):
+        kernels.move_statistics(mean, var, count, *found, 0.25, 2.0)
+        kernels.move_statistics(None, None, None, *found, 0.25, 2.0)
+    np.testing.assert_array_equal(mean, [2, 3])
+    np.testing.assert_array_equal(var, [5.75, 7])
+    assert count == 6

@@ -18,6 +18,7 @@ def test_settings_are_typed_by_the_options():
     assert isinstance(config("lr=1").options.lr, float)
     made = config("data.image_size=32", "data.channels=none")
     assert (made.data.image_size, made.data.channels) == (32, None)
+    assert (made.capture, config("capture=false").capture) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_settings_are_typed_by_the_options():
         ("batch_size=0", "batch_size is 0, expected at least 1"),
         ("data.imagesize=3", "did you mean 'data.image_size'?"),
         ("image_size=3", "did you mean 'data.image_size'?"),
+        ("capture=perhaps", "--set capture=perhaps: got 'perhaps', expected true or false"),
         ("lr", "expected key=value"),
         ("=3", "expected key=value"),
     ],
