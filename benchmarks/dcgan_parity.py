@@ -53,8 +53,8 @@ def compare(args, dtype, control=False):
     """A row a step: both libraries' losses and their largest relative difference."""
     options = DCGANOptions(channels=args.channels, ema=0.0)
     model = DCGAN(options, (1, args.size, args.size), rng=mg.Generator(0)).to(dtype=dtype)
-    peer = gan_peer(model)
-    first = gan_peer(model, channels_last=True) if control else _minigen_step(model)
+    peer = gan_peer(model, measure.How())
+    first = gan_peer(model, measure.How(channels_last=True)) if control else _minigen_step(model)
     dataset, noise = data.load("fashion-mnist"), np.random.default_rng(0)
     rows = []
     for step in range(args.steps):

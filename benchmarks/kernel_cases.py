@@ -98,6 +98,12 @@ def _flat(batch, count):
     return [_normal(batch << 16) for _ in range(count)]
 
 
+def _several(count):
+    """Pairs of arrays as small as the parameters of small layers."""
+    makers = (lambda: _images(64, 3, 4, 4), lambda: _normal(64), lambda: _normal(64, 100))
+    return tuple([makers[i // 2 % 3]() for i in range(count)])
+
+
 def _indices(batch):
     return np.random.default_rng(0).integers(0, 4096, (batch, 64))
 
@@ -195,6 +201,11 @@ CASES = {
                            1e-3, 0.9, 1e-8, 0.0, 0.0, False)],
     "adam": [lambda n: (*_flat(n, 3), *(a * a for a in _flat(n, 1)),
                         1e-3, 0.9, 0.999, 1e-8, 0.0, False, 10)],
+    "add_each": [lambda n: (_g(n), _x(n), _x(n), _g(n)), lambda n: _several(36)],
+    "copy_each": [lambda n: (_g(n), _x(n)), lambda n: _several(36)],
+    "move_statistics": [
+        lambda n: (*_channels()[:2], np.array(3), _normal(64), _normal(64) ** 2, 0.1, 1.01),
+    ],
     "ema": [lambda n: (*_flat(n, 2), 0.999)],
     "philox_bits": [lambda n: (1, 0, n << 16)],
     "philox_uniform": [lambda n: (1, 0, n << 16, np.float32)],

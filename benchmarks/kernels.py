@@ -1,33 +1,37 @@
-"""Every cpu kernel: its error against the reference in float64, its time, and how near that is to
-this machine's limits.
+"""Every kernel: its error against the reference in float64, its time, and how near that is to this
+machine's limits.
 
     python benchmarks/kernels.py --threads 2 [--only conv2d,adam] [--json]
+    python benchmarks/kernels.py --device cuda
 
 Errors are the largest deviation over the largest value, on a batch of 2. GFLOP/s counts the direct
 algorithm's multiplications and additions; GB/s the bytes of all arguments and results, which must
 move at least. The fraction is the time that the nearer of two limits, both measured just before,
-would allow, over the time taken: multiply-adds in registers, and a copy of 256 MB. It can exceed 1
-for an algorithm that saves multiplications, or arrays that stay in a cache. A convolution has a row
-for each algorithm that can serve its shape. Exits with 1 if an error exceeds 1e-4, or a kernel or
-algorithm has no row.
+would allow, over the time taken (the roofline): multiply-adds in registers, and a copy of 256 MB.
+It can exceed 1 for an algorithm that saves multiplications, or arrays that stay in a cache. A
+convolution has a row for each algorithm that can serve its shape. Exits with 1 if an error exceeds
+1e-4, or a kernel or algorithm has no row.
+
+On a GPU (see gpu.py) batches are 16 times as large, products have a row for each precision, and
+the limits are the vendor's products in that precision and a copy of 1 GB; errors may reach 2e-3 in
+TF32. The host's time is of a whole call, which launches so many kernels.
 """
 
 import sys
 
 import measure
-import numpy as np
 
-TOLERANCE = 1e-4
-DRAWS = ("reparameterize", "philox_bits", "philox_uniform", "philox_normal")
+TOLERANCE, TF32_TOLERANCE = 1e-4, 2e-3
 
 
 def main():
     parser = measure.parser(__doc__, rounds=5)
     parser.add_argument("--only", default="", help="kernels' names, with commas")
+    measure.add_device(parser)
     args = parser.parse_args()
     measure.start(args)
+    measure.check_device(args.device)
     from kernel_cases import CASES
-    from limits import copy_gbs, peak_gflops
 
     from minigen import kernels
 
@@ -36,17 +40,93 @@ def main():
     missing = [name for name in names if name not in CASES]
     if missing:
         sys.exit(f"kernels: no case for {missing[0]!r} in kernel_cases.py; expected one a kernel")
+    if args.device == "cuda":
+        sys.exit(on_gpu(names, CASES, args))
+    from limits import copy_gbs, peak_gflops
+
     limits = {"gflops": peak_gflops(args.threads), "gbs": copy_gbs(args.threads)}
     rows = [row for name in names for make in CASES[name] for row in examine(name, make, args)]
     for row in rows:
-        flops, moved = row["gflops"] or 0, row["gbs"]
-        row["fraction"] = max(flops / limits["gflops"], moved / limits["gbs"])
+        row["fraction"] = _fraction(row, limits["gflops"], limits["gbs"])
     result = {**measure.header(), "threads": args.threads, "limits": limits, "rows": rows}
     measure.show(result, args, table)
     unseen = set() if args.only else _algorithms() - {row["algorithm"] for row in rows}
     if unseen:
         sys.exit(f"kernels: no shape in kernel_cases.py takes the algorithm {min(unseen)!r}")
     sys.exit(any(row["error"] > TOLERANCE for row in rows))
+
+
+def _fraction(row, gflops, gbs):
+    """The share of the nearer limit; of the copy alone where no product's rate is known."""
+    return max((row["gflops"] or 0) / gflops if gflops else 0, row["gbs"] / gbs)
+
+
+def on_gpu(names, cases, args):
+    """Show the rows of a GPU; whether any is wrong. What fails has a line in place of numbers."""
+    import gpu
+
+    limits = gpu.limits()
+    rows = [row for name in names for make in cases[name] for row in _gpu_rows(name, make, limits)]
+    result = {**measure.header("cuda"), "threads": args.threads, "limits": limits, "rows": rows}
+    measure.show(result, args, gpu_table)
+    return any("failed" in row or not row["error"] <= _tolerance(row) for row in rows)
+
+
+def _tolerance(row):
+    return TF32_TOLERANCE if row["precision"] == "tf32" else TOLERANCE
+
+
+def _gpu_rows(name, make, limits):
+    import gpu
+    from accuracy import error, shapes
+    from kernel_cases import BATCH
+    from tracing import PRODUCTS
+
+    from minigen import kernels
+
+    flops = (lambda out, full: 2 * PRODUCTS[name](out, *full)) if name in PRODUCTS else None
+    try:
+        full = gpu.arguments(make, BATCH)
+    except RuntimeError as failure:
+        yield {"kernel": name, "shapes": "", "precision": None, "failed": _line(failure)}
+        return
+    for precision in gpu.precisions(name, full):
+        row = {"kernel": name, "shapes": shapes(full), "precision": precision}
+        try:
+            with kernels.use(precision=precision):
+                row["error"] = error(name, tuple(map(gpu.on_gpu, make(2))), make(2), "cuda")
+            row.update(gpu.measured(name, full, precision, flops))
+            row["fraction"] = _fraction(row, limits[f"gflops_{precision or 'float32'}"],
+                                        limits["gbs"])  # fmt: skip
+        except (RuntimeError, TypeError, ValueError) as failure:  # go on with the next
+            row["failed"] = _line(failure)
+        yield row
+
+
+def _line(failure):
+    return " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
+
+
+def gpu_table(result):
+    limits = result["limits"]
+    peaks = ", ".join(
+        f"{(limits[f'gflops_{p}'] or 0) / 1e3:.0f} TFLOP/s {p}" for p in ("tf32", "float32")
+    )
+    yield f"limits: {limits['gbs']:.0f} GB/s copied, {peaks}; launch {limits['launch_us']:.1f} us"
+    yield (
+        f"{'kernel':<22}{'ms':>9}{'TFLOP/s':>9}{'GB/s':>7}{'limit':>7}{'error':>9}"
+        f"{'host us':>9}{'kernels':>8}  arrays"
+    )
+    for r in result["rows"]:
+        if "failed" in r:
+            yield f"{r['kernel']:<22} FAILED: {r['failed']} ({r['shapes']})"
+            continue
+        tflops = f"{r['gflops'] / 1e3:.1f}" if r["gflops"] else "-"
+        precision = f" [{r['precision']}]" if r["precision"] else ""
+        yield (
+            f"{r['kernel']:<22}{r['ms']:9.4f}{tflops:>9}{r['gbs']:7.0f}{r['fraction']:7.0%}"
+            f"{r['error']:9.0e}{r['host_us']:9.1f}{r['launches']:8}  {r['shapes']}{precision}"
+        )
 
 
 def examine(name, make, args):
@@ -86,20 +166,21 @@ def _problem(name, arguments, out):
 
 
 def measured(name, make, args, algorithm=None, chosen=True):
+    from accuracy import arrays, error, listed, shapes
     from kernel_cases import BATCH
     from tracing import PRODUCTS
 
     from minigen import kernels
 
     kernel, full = getattr(kernels, name), make(BATCH)
-    out = _listed(kernel(*full))
+    out = listed(kernel(*full))
     times = measure.alternate({"": lambda: kernel(*full)}, args.rounds, measure.clock(args), 0.02)
     ms = measure.medians(times)[""]
     flops = 2 * PRODUCTS[name](out[0], *full) if name in PRODUCTS else None
-    moved = sum(a.nbytes for a in (*full, *out) if isinstance(a, np.ndarray))
+    moved = sum(a.nbytes for a in arrays((*full, *out)))
     return {
         "kernel": name,
-        "shapes": " ".join("x".join(map(str, a.shape)) for a in _arrays(full) if a.ndim > 1),
+        "shapes": shapes(full),
         "algorithm": algorithm,
         "chosen": chosen,
         "error": error(name, make(2), make(2)),
@@ -107,41 +188,6 @@ def measured(name, make, args, algorithm=None, chosen=True):
         "gflops": flops / ms / 1e6 if flops else None,
         "gbs": moved / ms / 1e6,
     }
-
-
-def error(name, arguments, same):
-    """The largest deviation from the reference over its largest value; infinite for wrong ints.
-
-    The reference runs in float64, but for kernels that draw numbers: other dtypes draw others.
-    """
-    from minigen import kernels
-
-    if name not in DRAWS:
-        same = [_double(value) for value in same]
-    ours = _listed(getattr(kernels, name)(*arguments)) or _arrays(arguments)
-    with kernels.use("reference"):
-        right = _listed(getattr(kernels, name)(*same)) or _arrays(same)
-    worst = 0.0
-    for a, b in zip(ours, right, strict=True):
-        if b.dtype.kind == "f":
-            worst = max(worst, float(np.abs(a - b).max() / np.abs(b).max()))
-        elif not np.array_equal(a, b):
-            worst = float("inf")
-    return worst
-
-
-def _double(value):
-    floats = isinstance(value, np.ndarray) and value.dtype == np.float32
-    return value.astype(np.float64) if floats else value
-
-
-def _listed(out):
-    """What a kernel returned as a tuple, empty for one that works in place."""
-    return () if out is None else out if isinstance(out, tuple) else (out,)
-
-
-def _arrays(arguments):
-    return [a for a in arguments if isinstance(a, np.ndarray)]
 
 
 def _algorithms():

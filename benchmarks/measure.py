@@ -9,14 +9,25 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+
+class How(NamedTuple):
+    """How PyTorch runs a step."""
+
+    channels_last: bool = False
+    compile: bool = False
+    device: str = "cpu"
+    graph: bool = False  # the whole step as one CUDA graph
 
 
 def parser(description, rounds=15):
@@ -40,6 +51,39 @@ def start(args):
     os.environ.update(MINIGEN_NUM_THREADS=n, OMP_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n)
 
 
+def add_device(parser):
+    """The option --device."""
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+
+
+def check_device(device, torch=False):
+    """Exit with one line where minigen, or PyTorch, cannot use the device."""
+    if device == "cpu":
+        return
+    script = Path(sys.argv[0]).stem
+    from minigen import backend
+
+    try:
+        cupy = backend.module(device)
+        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    except (RuntimeError, ImportError) as error:
+        sys.exit(f"{script}: {' '.join(str(error).split())}")
+    if torch:
+        import torch
+
+        if not torch.cuda.is_available():
+            sys.exit(f"{script}: PyTorch {torch.__version__} sees no GPU, CuPy sees {name}")
+        torch.backends.cudnn.benchmark = True  # convolutions by its fastest algorithm, TF32 as is
+
+
+def synchronize(device):
+    """Wait until a device has done all that it was given."""
+    if device != "cpu":
+        import cupy
+
+        cupy.cuda.Device().synchronize()
+
+
 def clock(args):
     return time.process_time if args.clock == "cpu" else time.perf_counter
 
@@ -60,20 +104,23 @@ def same_threads(n):
     torch.set_num_threads(n)
 
 
-def alternate(runners, rounds, clock=time.perf_counter, block=0.05):
+def alternate(runners, rounds, clock=time.perf_counter, block=0.05, device="cpu"):
     """{label: milliseconds a call, one number a round} of functions timed in turns.
 
     Each turn is a block of calls that takes about `block` seconds. The order rotates, and where a
     block has several calls one goes before it untimed: the caches are the other's until then, and
-    its threads spin for a while after their last work.
+    its threads spin for a while after their last work. On a GPU a turn ends when all is done there.
     """
     calls = {}
     for label, run in runners.items():  # warm up: compile, choose algorithms, fill caches
         for _ in range(3):
             run()
-        begin = time.perf_counter()
-        run()
-        calls[label] = max(1, int(block / (time.perf_counter() - begin)))
+        synchronize(device)
+        begin, some = time.perf_counter(), 1 if device == "cpu" else 5
+        for _ in range(some):
+            run()
+        synchronize(device)
+        calls[label] = max(1, int(block * some / (time.perf_counter() - begin)))
     times = {label: [] for label in runners}
     labels = list(runners)
     for turn in range(rounds):
@@ -82,9 +129,11 @@ def alternate(runners, rounds, clock=time.perf_counter, block=0.05):
             run, count = runners[label], calls[label]
             if count > 1:
                 run()
+            synchronize(device)
             begin = clock()
             for _ in range(count):
                 run()
+            synchronize(device)
             times[label].append((clock() - begin) / count * 1e3)
     return times
 
@@ -124,12 +173,13 @@ def peak_beyond(run):
     return resident("VmHWM") - before
 
 
-def header():
+def header(device="cpu"):
     """Where and when a result was made, to begin its JSON document with."""
     return {
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
+        **({} if device == "cpu" else gpu()),
         "commit": commit(),
     }
 
@@ -139,7 +189,8 @@ def show(result, args, table):
     if args.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['machine']}; commit {result['commit']}; {args.threads} threads")
+    where = f"{result['gpu']}, " if "gpu" in result else ""
+    print(f"{where}{result['machine']}; commit {result['commit']}; {args.threads} threads")
     for line in table(result):
         print(line)
 
@@ -153,11 +204,34 @@ def machine():
     return f"{name}, {platform.system()}, Python {platform.python_version()}"
 
 
+def gpu():
+    """The GPU and what drives it."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(0)
+    return {
+        "gpu": properties["name"].decode(),
+        "driver": f"CUDA {runtime.driverGetVersion() // 10 / 100:.1f}",
+        "cupy": cupy.__version__,
+    }
+
+
+def gpu_memory():
+    """MB of the GPU that are taken."""
+    import cupy
+
+    free, total = cupy.cuda.runtime.memGetInfo()
+    return (total - free) / 2**20
+
+
 def commit():
-    out = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
-    return out.stdout.strip() or "none"
+    """Of the checkout; MINIGEN_COMMIT names it where git cannot tell."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    found = ""
+    if shutil.which("git"):
+        found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return found or os.environ.get("MINIGEN_COMMIT") or "none"
 
 
 def version(package):

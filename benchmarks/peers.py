@@ -1,7 +1,8 @@
 """The training steps of the workloads in PyTorch, on torch modules, without minigen.
 
 Each is written as a PyTorch user would write it: fused Adam, one memory format for the whole
-network, optionally torch.compile. Called with NumPy arrays they return their losses as floats.
+network, optionally torch.compile, on a GPU optionally one CUDA graph for the whole step. Called
+with NumPy arrays they return their losses as floats; `step` takes tensors and returns tensors.
 """
 
 import contextlib
@@ -15,12 +16,30 @@ from torch.nn import functional as F
 class Step:
     """A memory format for images, torch.compile where asked for, and the update by a loss."""
 
-    def __init__(self, channels_last=False, compile=False):
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.compiled = torch.compile if compile else lambda function: function
+    def __init__(self, how):
+        self.how = how
+        self.format = torch.channels_last if how.channels_last else torch.contiguous_format
+        self.compiled = torch.compile if how.compile else lambda function: function
 
-    def image(self, array):
-        return torch.from_numpy(array).contiguous(memory_format=self.format)
+    def __call__(self, *arrays):
+        return tuple(loss.item() for loss in self.step(*map(self.tensor, arrays)))
+
+    def timed(self, arrays):
+        """The step on these arrays as benchmarks call it; on a GPU losses are not waited for."""
+        if self.how.device == "cpu":
+            return lambda: self(*arrays)
+        given = [self.tensor(array) for array in arrays]
+        return as_graph(self.step, given) if self.how.graph else lambda: self.step(*given)
+
+    def tensor(self, array):
+        return torch.from_numpy(array).to(self.how.device)
+
+    def image(self, tensor):
+        return tensor.contiguous(memory_format=self.format)
+
+    def adam(self, parameters, lr, betas=(0.9, 0.999)):
+        graph = {"capturable": True} if self.how.graph else {}
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, **graph)
 
     @staticmethod
     def update(optimizer, loss):
@@ -29,22 +48,37 @@ class Step:
         optimizer.step()
 
 
-def adam(parameters, lr, betas=(0.9, 0.999)):
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
+def as_graph(step, given):
+    """The whole step as one CUDA graph, after some ordinary ones, as PyTorch's manual says."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(*given)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        losses = step(*given)
+
+    def replay():
+        graph.replay()
+        return losses
+
+    return replay
 
 
 class GANStep(Step):
     """The discriminator on real and fake images, then the generator through it."""
 
-    def __init__(self, generator, discriminator, lr, beta1, channels_last=False, compile=False):
-        super().__init__(channels_last, compile)
+    def __init__(self, generator, discriminator, lr, beta1, how):
+        super().__init__(how)
         self.discriminator = discriminator
-        self.g_optimizer = adam(generator.parameters(), lr, (beta1, 0.999))
-        self.d_optimizer = adam(discriminator.parameters(), lr, (beta1, 0.999))
+        self.g_optimizer = self.adam(generator.parameters(), lr, (beta1, 0.999))
+        self.d_optimizer = self.adam(discriminator.parameters(), lr, (beta1, 0.999))
         self.g, self.d = self.compiled(generator), self.compiled(discriminator)
 
-    def __call__(self, real, noise):
-        fake = self.g(torch.from_numpy(noise))
+    def step(self, real, noise):
+        fake = self.g(noise)
 
         d_loss = F.softplus(-self.d(self.image(real))).mean()
         d_loss = d_loss + F.softplus(self.d(fake.detach())).mean()
@@ -55,25 +89,24 @@ class GANStep(Step):
             self.g_optimizer.zero_grad(set_to_none=True)
             g_loss.backward()
         self.g_optimizer.step()
-        return d_loss.item(), g_loss.item()
+        return d_loss.detach(), g_loss.detach()
 
 
 class InfoGANStep(Step):
     """The discriminator's step, then that of the generator and the recognition head."""
 
-    def __init__(self, generator, body, judge, recognise, channels_last=False, compile=False):
-        super().__init__(channels_last, compile)
+    def __init__(self, generator, body, judge, recognise, how):
+        super().__init__(how)
         self.d_side = nn.ModuleList([body, judge])
         g_side = nn.ModuleList([generator, recognise])
-        self.d_optimizer = adam(self.d_side.parameters(), 2e-4, (0.5, 0.999))
-        self.g_optimizer = adam(g_side.parameters(), 1e-3, (0.5, 0.999))
+        self.d_optimizer = self.adam(self.d_side.parameters(), 2e-4, (0.5, 0.999))
+        self.g_optimizer = self.adam(g_side.parameters(), 1e-3, (0.5, 0.999))
         self.generator, self.body = self.compiled(generator), self.compiled(body)
         self.judge, self.recognise = judge, self.compiled(recognise)
 
-    def __call__(self, real, noise, labels, codes):
-        labels, codes = torch.from_numpy(labels), torch.from_numpy(codes)
+    def step(self, real, noise, labels, codes):
         category = F.one_hot(labels, 10).to(codes.dtype)
-        fake = self.generator(torch.cat([torch.from_numpy(noise), category, codes], 1))
+        fake = self.generator(torch.cat([noise, category, codes], 1))
 
         d_loss = F.softplus(-self.judge(self.body(self.image(real)))).mean()
         d_loss = d_loss + F.softplus(self.judge(self.body(fake.detach()))).mean()
@@ -88,36 +121,36 @@ class InfoGANStep(Step):
             self.g_optimizer.zero_grad(set_to_none=True)
             (g_loss + missed).backward()
         self.g_optimizer.step()
-        return d_loss.item(), g_loss.item(), missed.item()
+        return d_loss.detach(), g_loss.detach(), missed.detach()
 
 
 class CriticStep(Step):
     """The critic's step of WGAN-GP (Gulrajani et al. 2017, Algorithm 1); eager always."""
 
-    def __init__(self, critic, generator, lr, betas, weight, channels_last=False):
-        super().__init__(channels_last)
+    def __init__(self, critic, generator, lr, betas, weight, how):
+        super().__init__(how)
         self.critic, self.generator, self.weight = critic, generator, weight
-        self.optimizer = adam(critic.parameters(), lr, betas)
+        self.optimizer = self.adam(critic.parameters(), lr, betas)
 
-    def __call__(self, real, noise, mixing):
+    def step(self, real, noise, mixing):
         real = self.image(real)
         with torch.no_grad():
-            fake = self.generator(torch.from_numpy(noise))
-        mix = torch.lerp(fake, real, torch.from_numpy(mixing)).requires_grad_()
+            fake = self.generator(noise)
+        mix = torch.lerp(fake, real, mixing).requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(mix).sum(), mix, create_graph=True)
         penalty = ((slope.square().sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
         loss = self.critic(fake).mean() - self.critic(real).mean() + self.weight * penalty
         self.update(self.optimizer, loss)
-        return (loss.item(),)
+        return (loss.detach(),)
 
 
 class VAEStep(Step):
     """The negative evidence lower bound with the Bernoulli likelihood, a mean over images."""
 
-    def __init__(self, encoder, decoder, lr, flat=False, channels_last=False, compile=False):
-        super().__init__(channels_last, compile)
+    def __init__(self, encoder, decoder, lr, how, flat=False):
+        super().__init__(how)
         self.encoder, self.decoder, self.flat = encoder, decoder, flat
-        self.optimizer = adam(nn.ModuleList([encoder, decoder]).parameters(), lr)
+        self.optimizer = self.adam(nn.ModuleList([encoder, decoder]).parameters(), lr)
         self.loss = self.compiled(self._loss)
 
     def _loss(self, x, noise):
@@ -127,19 +160,19 @@ class VAEStep(Step):
         kl = 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum()
         return (nll + kl) / len(x)
 
-    def __call__(self, images, noise):
-        x = torch.from_numpy(images).flatten(1) if self.flat else self.image(images)
-        loss = self.loss(x, torch.from_numpy(noise))
+    def step(self, images, noise):
+        x = images.flatten(1) if self.flat else self.image(images)
+        loss = self.loss(x, noise)
         self.update(self.optimizer, loss)
-        return (loss.item(),)
+        return (loss.detach(),)
 
 
 class MINEStep(Step):
     """The negative Donsker-Varadhan bound."""
 
-    def __init__(self, critic, lr, compile=False):
-        super().__init__(compile=compile)
-        self.critic, self.optimizer = critic, adam(critic.parameters(), lr)
+    def __init__(self, critic, lr, how):
+        super().__init__(how)
+        self.critic, self.optimizer = critic, self.adam(critic.parameters(), lr)
         self.loss = self.compiled(self._loss)
 
     def _loss(self, x, y, order):
@@ -147,25 +180,25 @@ class MINEStep(Step):
         marginal = self.critic(torch.cat([x, y[order]], 1))
         return torch.logsumexp(marginal, (0, 1)) - math.log(len(x)) - joint
 
-    def __call__(self, x, y, order):
-        loss = self.loss(*map(torch.from_numpy, (x, y, order)))
+    def step(self, x, y, order):
+        loss = self.loss(x, y, order)
         self.update(self.optimizer, loss)
-        return (loss.item(),)
+        return (loss.detach(),)
 
 
 class DenoiserStep(Step):
     """The network predicts the noise; mean squared error."""
 
-    def __init__(self, network, lr, channels_last=False, compile=False):
-        super().__init__(channels_last, compile)
-        self.optimizer = adam(network.parameters(), lr)
+    def __init__(self, network, lr, how):
+        super().__init__(how)
+        self.optimizer = self.adam(network.parameters(), lr)
         self.network = self.compiled(network)
 
-    def __call__(self, clean, noise):
+    def step(self, clean, noise):
         clean, noise = self.image(clean), self.image(noise)
         loss = F.mse_loss(self.network(clean + noise), noise)
         self.update(self.optimizer, loss)
-        return (loss.item(),)
+        return (loss.detach(),)
 
 
 class UNetTwin(nn.Module):
@@ -189,15 +222,15 @@ class UNetTwin(nn.Module):
 class RestorationStep(Step):
     """From degraded images to clean ones, mean absolute error."""
 
-    def __init__(self, network, lr, channels_last=False, compile=False):
-        super().__init__(channels_last, compile)
-        self.optimizer = adam(network.parameters(), lr)
+    def __init__(self, network, lr, how):
+        super().__init__(how)
+        self.optimizer = self.adam(network.parameters(), lr)
         self.network = self.compiled(network)
 
-    def __call__(self, noisy, clean):
+    def step(self, noisy, clean):
         loss = F.l1_loss(self.network(self.image(noisy)), self.image(clean))
         self.update(self.optimizer, loss)
-        return (loss.item(),)
+        return (loss.detach(),)
 
 
 class StyleStep(Step):
@@ -205,12 +238,13 @@ class StyleStep(Step):
 
     def __init__(
         self, network, content, style_weight, image, content_image, style_image, lr,
-        channels_last=False, compile=False,
+        how,
     ):  # fmt: skip
-        super().__init__(channels_last, compile)
+        super().__init__(how)
         self.network, self.content, self.style_weight = network, content, style_weight
+        image, content_image, style_image = map(self.tensor, (image, content_image, style_image))
         self.picture = nn.Parameter(self.image(image).clone(memory_format=self.format))
-        self.optimizer = adam([self.picture], lr)
+        self.optimizer = self.adam([self.picture], lr)
         self.losses = self.compiled(self._losses)
         with torch.no_grad():
             self.content_target = self._features(self.image(content_image))[content]
@@ -233,10 +267,10 @@ class StyleStep(Step):
         pairs = zip(self._grams(features), self.style_targets, strict=True)
         return content, sum(F.mse_loss(gram, target) for gram, target in pairs)
 
-    def __call__(self):
+    def step(self):
         content, style = self.losses(self.picture)
         self.update(self.optimizer, content + self.style_weight * style)
-        return content.item(), style.item()
+        return content.detach(), style.detach()
 
 
 @contextlib.contextmanager

@@ -116,7 +116,8 @@ def measure_memory(args):
     model = dcgan(64, 3).model
     for last in (False, True):
         with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-            networks = [to_torch(m, last) for m in (model.generator, model.discriminator)]
+            how = measure.How(channels_last=last)
+            networks = [to_torch(m, how) for m in (model.generator, model.discriminator)]
             torch.save(networks, file.name)
             mb = measure.fresh(*fresh, "torch", "--networks", file.name)
         label = "channels-last" if last else "contiguous"
@@ -138,7 +139,8 @@ def _memory_alone(args):
         torch.set_num_threads(args.threads)
         networks = torch.load(args.networks, weights_only=False)
         last = networks[1][0].weight.is_contiguous(memory_format=torch.channels_last)
-        gan, rng = GANStep(*networks, 2e-4, 0.5, channels_last=last), np.random.default_rng(0)
+        gan = GANStep(*networks, 2e-4, 0.5, measure.How(channels_last=last))
+        rng = np.random.default_rng(0)
         images, noise = rng.random((64, 3, 64, 64), np.float32), rng.random((64, 100), np.float32)
         step = lambda: gan(images, noise)
     for _ in range(20):

@@ -30,10 +30,12 @@ def count_flops(step):
     return total
 
 
-def profile(step, calls=5):
+def profile(step, calls=5, device="cpu"):
     """[(kernel and shapes, calls a step, milliseconds a step)], the longest first; and under
-    "(all)" the whole step.
+    "(all)" the whole step. On a GPU each kernel is waited for, so that its time is its own.
     """
+    from measure import synchronize
+
     from minigen import kernels
 
     found = defaultdict(lambda: [0, 0.0])
@@ -41,6 +43,7 @@ def profile(step, calls=5):
     def timed(name, kernel, args):
         begin = time.perf_counter()
         out = kernel(*args)
+        synchronize(device)
         entry = found[_label(name, args)]
         entry[0] += 1
         entry[1] += time.perf_counter() - begin

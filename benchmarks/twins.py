@@ -8,10 +8,10 @@ from minigen import nn
 t = torch.nn
 
 
-def to_torch(module, channels_last=False):
-    """The twin of a module made of layers, in one of PyTorch's memory formats."""
-    twin = _convert(module)
-    return twin.to(memory_format=torch.channels_last) if channels_last else twin
+def to_torch(module, how):
+    """The twin of a module made of layers, in a memory format and on a device (workloads' How)."""
+    twin = _convert(module).to(how.device)
+    return twin.to(memory_format=torch.channels_last) if how.channels_last else twin
 
 
 def _convert(m):

@@ -4,9 +4,10 @@ PyTorch is imported only where a peer is made, so that minigen's side runs witho
 """
 
 import numpy as np
+from measure import How
 
 import minigen as mg
-from minigen import nn
+from minigen import backend, nn
 
 
 class Workload:
@@ -22,6 +23,7 @@ class Workload:
         self.rng = mg.Generator(0)
         self.inputs = ()
         self.dtype = np.dtype(np.float32)
+        self.device = "cpu"
         self.run = mg.capture(self.train) if self.captured else self.train
 
     def double(self):
@@ -33,9 +35,25 @@ class Workload:
                 part.to(dtype=self.dtype)
         return self
 
+    def on(self, device, captured=True):
+        """The same workload on a device; on a GPU every step is captured, or none."""
+        if device == "cpu":
+            return self
+        self.device, self.rng = device, mg.Generator(0, device)
+        self.inputs = tuple(backend.to_device(array, device) for array in self.inputs)
+        for part in vars(self).values():
+            if isinstance(part, nn.Module):
+                part.to(device)
+        self.run = mg.capture(self.train) if captured else self.train
+        return self
+
     def step(self):
         """One training step; its losses as a tuple of floats."""
         return tuple([loss.item() for loss in self.run(*self.inputs, self.rng)])
+
+    def timed(self):
+        """The step as benchmarks call it; on a GPU losses are not waited for."""
+        return self.step if self.device == "cpu" else lambda: self.run(*self.inputs, self.rng)
 
     def train(self, *arguments):
         """The step in minigen: (*inputs, rng) -> its losses, Tensors outside the graph."""
@@ -45,31 +63,40 @@ class Workload:
         """The random arrays that a step takes from rng, in its order: a peer's last arguments."""
         return ()
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         """The step in PyTorch, from minigen's weights as they are now: arrays -> losses."""
         raise TypeError(f"{type(self).__name__} has no peer")
 
-    def peers(self, compile=False):
+    def peers(self, compile=False, graph=False):
         """{format: the peer's step on the same batch, with random numbers made beforehand}."""
-        arrays = (*self.inputs, *map(self._cast, self.draw(mg.Generator(0))))
-        return {
-            label: _bind(self.peer(label == "channels-last", compile), arrays)
-            for label in self.formats
-        }
+        made = self._peers(compile, graph)
+        arrays = self._arrays(mg.Generator(0))
+        return {label: peer.timed(arrays) for label, peer in made.items()}
 
     def parity(self, steps=3, compile=False):
         """(minigen's losses, {format: the peer's}) of each step, with the same random numbers."""
-        peers = {f: self.peer(f == "channels-last", compile) for f in self.formats}
+        peers = self._peers(compile)
         rows = []
         for _ in range(steps):
             ahead = mg.Generator(0)
             ahead.load_state_dict(self.rng.state_dict())
-            arrays = (*self.inputs, *map(self._cast, self.draw(ahead)))
+            arrays = self._arrays(ahead)
             ours = self.step()
             if self.rng.counter != ahead.counter:
                 raise ValueError(f"{type(self).__name__}: draw() does not draw what step() does")
             rows.append((ours, {label: peer(*arrays) for label, peer in peers.items()}))
         return rows
+
+    def _peers(self, compile, graph=False):
+        return {
+            label: self.peer(How(label == "channels-last", compile, self.device, graph))
+            for label in self.formats
+        }
+
+    def _arrays(self, rng):
+        """What the peer's step takes, on the host."""
+        inputs = (backend.to_device(array, "cpu") for array in self.inputs)
+        return (*inputs, *map(self._cast, self.draw(rng)))
 
     def _cast(self, array):
         return array.astype(self.dtype) if array.dtype.kind == "f" else np.array(array)
@@ -83,7 +110,3 @@ def relu(layer):
 def images(*shape, seed=0):
     """Smooth random values in (-1, 1), float32."""
     return np.tanh(np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
-
-
-def _bind(step, arrays):
-    return lambda: step(*arrays)

@@ -24,20 +24,20 @@ class GANWorkload(Workload):
     def draw(self, rng):
         return (rng.normal((len(self.inputs[0]), self.model.options.latent)).numpy(),)
 
-    def peer(self, channels_last=False, compile=False):
-        return gan_peer(self.model, channels_last, compile)
+    def peer(self, how):
+        return gan_peer(self.model, how)
 
 
-def gan_peer(model, channels_last=False, compile=False):
+def gan_peer(model, how):
     """PyTorch's step of a minigen GAN: (images, noise) -> (discriminator's loss, generator's)."""
     from peers import GANStep
     from twins import to_torch
 
     options = model.options
     return GANStep(
-        to_torch(model.generator, channels_last),
-        to_torch(model.discriminator, channels_last),
-        options.lr, options.beta1, channels_last, compile,
+        to_torch(model.generator, how),
+        to_torch(model.discriminator, how),
+        options.lr, options.beta1, how,
     )  # fmt: skip
 
 
@@ -121,12 +121,12 @@ class InfoGAN(Workload):
     def draw(self, rng):
         return tuple(each.numpy() for each in self._draw(rng))
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import InfoGANStep
         from twins import to_torch
 
         parts = (self.generator, self.body, self.judge, self.recognise)
-        return InfoGANStep(*(to_torch(p, channels_last) for p in parts), channels_last, compile)
+        return InfoGANStep(*(to_torch(part, how) for part in parts), how)
 
 
 class Critic(Workload):
@@ -166,9 +166,9 @@ class Critic(Workload):
         mixing = rng.normal((n, 100)), rng.uniform((n, 1, 1, 1), dtype=self.dtype)
         return tuple(each.numpy() for each in mixing)
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import CriticStep
         from twins import to_torch
 
-        critic, generator = (to_torch(m, channels_last) for m in (self.critic, self.generator))
-        return CriticStep(critic, generator, 1e-4, (0.0, 0.9), 10, channels_last)
+        critic, generator = (to_torch(m, how) for m in (self.critic, self.generator))
+        return CriticStep(critic, generator, 1e-4, (0.0, 0.9), 10, how)

@@ -31,12 +31,12 @@ class DenseVAE(Workload):
         shape = (len(self.inputs[0]), self.model.options.latent)
         return (rng.normal(shape, dtype=self.dtype).numpy(),)
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import VAEStep
         from twins import to_torch
 
-        encoder, decoder = to_torch(self.model.encoder), to_torch(self.model.decoder)
-        return VAEStep(encoder, decoder, self.model.options.lr, flat=True, compile=compile)
+        encoder, decoder = (to_torch(m, how) for m in (self.model.encoder, self.model.decoder))
+        return VAEStep(encoder, decoder, self.model.options.lr, how, flat=True)
 
 
 class ConvVAE(Workload):
@@ -79,12 +79,12 @@ class ConvVAE(Workload):
     def draw(self, rng):
         return (rng.normal((len(self.inputs[0]), self.latent), dtype=self.dtype).numpy(),)
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import VAEStep
         from twins import to_torch
 
-        encoder, decoder = (to_torch(m, channels_last) for m in (self.encoder, self.decoder))
-        return VAEStep(encoder, decoder, 1e-3, channels_last=channels_last, compile=compile)
+        encoder, decoder = (to_torch(m, how) for m in (self.encoder, self.decoder))
+        return VAEStep(encoder, decoder, 1e-3, how)
 
 
 class MINE(Workload):
@@ -122,8 +122,8 @@ class MINE(Workload):
     def draw(self, rng):
         return (rng.permutation(len(self.inputs[0])).numpy(),)
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import MINEStep
         from twins import to_torch
 
-        return MINEStep(to_torch(self.critic), 1e-3, compile)
+        return MINEStep(to_torch(self.critic, how), 1e-3, how)

@@ -42,11 +42,11 @@ class DnCNN(Workload):
     def draw(self, rng):
         return (rng.normal(self.inputs[0].shape, std=self.sigma).numpy(),)
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import DenoiserStep
         from twins import to_torch
 
-        return DenoiserStep(to_torch(self.network, channels_last), 1e-3, channels_last, compile)
+        return DenoiserStep(to_torch(self.network, how), 1e-3, how)
 
 
 class UNet(nn.Module):
@@ -102,13 +102,13 @@ class Restoration(Workload):
         self.optimizer.step(grads)
         return (loss,)
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import RestorationStep, UNetTwin
         from twins import to_torch
 
         names = ("downs", "ups", "merges", "pool", "out")
-        parts = (to_torch(getattr(self.network, name), channels_last) for name in names)
-        return RestorationStep(UNetTwin(*parts), 1e-3, channels_last, compile)
+        parts = (to_torch(getattr(self.network, name), how) for name in names)
+        return RestorationStep(UNetTwin(*parts), 1e-3, how)
 
 
 class StyleTransfer(Workload):
@@ -155,9 +155,16 @@ class StyleTransfer(Workload):
         self._begin()
         return self
 
+    def on(self, device, captured=True):
+        super().on(device, captured)
+        if device != "cpu":
+            self._begin()
+        return self
+
     def _begin(self):
-        content, style = (mg.asarray(each.astype(self.dtype)) for each in self.pictures)
-        self.image = mg.tensor(content.numpy() / 2, requires_grad=True)
+        pictures = [each.astype(self.dtype) for each in self.pictures]
+        content, style = (mg.tensor(each, device=self.device) for each in pictures)
+        self.image = mg.tensor(pictures[0] / 2, device=self.device, requires_grad=True)
         self.optimizer = optim.Adam([self.image], lr=0.02)
         with mg.no_grad():
             self.content_target = self.features(content)[self.content]
@@ -189,12 +196,12 @@ class StyleTransfer(Workload):
         self.optimizer.step(mg.grad(loss, [self.image], retain_graph=False))
         return content.detach(), style.detach()
 
-    def peer(self, channels_last=False, compile=False):
+    def peer(self, how):
         from peers import StyleStep
         from twins import to_torch
 
         return StyleStep(
-            to_torch(self.network, channels_last), self.content, self.style_weight,
+            to_torch(self.network, how), self.content, self.style_weight,
             *(np.array(each, self.dtype) for each in (self.image.numpy(), *self.pictures)),
-            0.02, channels_last, compile,
+            0.02, how,
         )  # fmt: skip
