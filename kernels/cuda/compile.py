@@ -101,10 +101,11 @@ def ptx(name: str, variant: dict[str, Any], capability: tuple[int, int]) -> str:
         from numba.cuda.cudadrv import nvvm
 
         pointed, plain = _code("language").TYPES, {"int": types.int64, "float": types.float64}
-        arguments = [
+        passed = [
             types.CPointer(pointed[kind[:-1]]) if kind.endswith("*") else plain[kind]
             for kind in kernel.arguments(variant)
         ]
+        arguments = kernel.grouped(passed)
         # Numba asks the GPU for its compute capability when it compiles device functions; there
         # may be none, or another than the one that is compiled for.
         asked, dispatcher.get_current_device = (
@@ -119,7 +120,7 @@ def ptx(name: str, variant: dict[str, Any], capability: tuple[int, int]) -> str:
         try:
             text, _ = cuda.compile(
                 kernel.function(variant),
-                types.void(*arguments),
+                types.void(*[types.Tuple(a) if type(a) is tuple else a for a in arguments]),
                 device=False,
                 abi="numba",
                 cc=capability,

@@ -259,7 +259,7 @@ def find(name: str, variant: dict) -> object:
     def run(blocks, threads, args, shared_mem=0):
         passed = check_arguments(name, declared, kinds, threads, args)
         passed = [Pointer(a) if isinstance(a, np.ndarray) else a for a in passed]
-        simulate(function, blocks, threads[0], passed, shared_mem)
+        simulate(function, blocks, threads[0], declared.grouped(passed), shared_mem)
 
     return run
 

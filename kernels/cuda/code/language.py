@@ -11,7 +11,8 @@ A kernel is declared by a function that makes it, one for each variant:
         return run
 
 What the outer function takes is known when the kernel is compiled; `run` sees it as constants.
-Arguments of `run` are pointers (`T*`, `int64*`), `int` (64 bits) and `float` (float64).
+Arguments of `run` are pointers (`T*`, `int64*`), `int` (64 bits) and `float` (float64); `16 T*` is
+a tuple of 16, passed one by one.
 All integers are signed 64-bit numbers: Numba turns a mix with unsigned ones into floats.
 """
 
@@ -56,13 +57,25 @@ class Declared(NamedTuple):
         return self.make(**named)
 
     def arguments(self, variant: dict[str, Any]) -> list[str]:
-        """The types of its arguments: "float32*", "int", "float"."""
+        """The types of what is passed: "float32*", "int", "float"."""
         types = []
-        for each in self.signature.split(","):
-            kind = each.split(":")[1].strip()
+        for count, kind in self._kinds():
             base = kind.rstrip("*")
-            types.append(str(variant.get(base, base)) + kind[len(base) :])
+            types += [str(variant.get(base, base)) + kind[len(base) :]] * int(count or 1)
         return types
+
+    def grouped(self, values: list[Any]) -> list[Any]:
+        """What is passed, as the kernel takes it: several in a tuple where it is declared so."""
+        rest = iter(values)
+        return [
+            tuple(itertools.islice(rest, int(count))) if count else next(rest)
+            for count, _ in self._kinds()
+        ]
+
+    def _kinds(self) -> list[tuple[str, str]]:
+        """(count or "", type) of each argument."""
+        kinds = (each.split(":")[1].strip().rpartition(" ") for each in self.signature.split(","))
+        return [(count, kind) for count, _, kind in kinds]
 
 
 def kernel(
