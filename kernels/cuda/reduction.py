@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays import as_rows, blocks_for, contiguous, empty, empty_like, like_rows, zeros
+from .code.loads import RUN
 from .launch import THREADS, launch
 
 SUM_BLOCKS = 528  # that share a sum: 4 blocks on each of the 132 multiprocessors of an H200
-RUN = 8  # loads that a thread has under way at a time, as in code/blocks.py
 SHORT = 1024  # elements of a row that a few lanes of a warp sum
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .arrays import BLOCKS, blocks_for, contiguous, empty
+from .code.loads import FEW
 from .launch import THREADS, launch
 from .reduction import SHORT, power_of_two
-
-FEW = 4  # loads that a thread has under way at a time, as in code/blocks.py
 
 
 def softmax(x: Any) -> Any:

@@ -9,10 +9,9 @@ another. Thread t is in column t % width and takes every fold-th row from row t 
 from __future__ import annotations
 
 from .language import cuda, device, divide, int32, int64
+from .loads import RUN
 
 ALL = 0xFFFFFFFF  # lanes of a warp
-RUN = 8  # loads that a thread has under way at a time
-FEW = 4  # the same where threads share a row: they are more, and remember more
 TILE = "rows: int, channels: int, width: int, fold: int, per: int, tiles: int, chunks: int"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .blocks import RUN, load, span, store
+from .blocks import load, span, store
 from .language import FLOATS, cuda, device, kernel
+from .loads import RUN
 
 
 @device

@@ -24,11 +24,10 @@ from typing import NamedTuple
 
 from .elementwise import leaky_element
 from .intrinsics import read4, write4
-from .language import FLOATS, cuda, device, divide, int64, kernel, uint32
+from .language import FLOATS, cuda, device, divide, inline, int64, kernel, uint32
 from .tiles import THREADS, tile_of
 
 PLACE, Y, X = 0, 1, 2  # the rows of a table
-inline = device(forceinline=True)
 AWAY = -(1 << 30)  # a coordinate outside of every image, whatever is added to it
 
 

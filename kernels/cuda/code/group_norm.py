@@ -8,20 +8,9 @@ from __future__ import annotations
 
 import math
 
-from .blocks import (
-    FEW,
-    RUN,
-    TILE,
-    block_sum,
-    load,
-    share,
-    store,
-    tile_place,
-    tile_sum,
-    tree,
-    tree4,
-)  # fmt: skip
+from .blocks import TILE, block_sum, load, share, store, tile_place, tile_sum, tree, tree4
 from .language import FLOATS, cuda, divide, float64, int64, kernel
+from .loads import FEW, RUN
 from .norm import finite_or_zero
 from .softmax import WIDE, team
 

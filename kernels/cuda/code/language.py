@@ -33,6 +33,7 @@ TYPES = {
 }  # fmt: skip
 
 device = functools.partial(cuda.jit, device=True)  # a part of kernels, which call it
+inline = device(forceinline=True)  # the same, never left as a call
 
 
 class Declared(NamedTuple):

@@ -9,9 +9,9 @@ idle. Bound by the latency of memory: a block has 8 to 16 steps at most.
 from __future__ import annotations
 
 from .elementwise import leaky_element
-from .gemm import Operand, Result, inline, product
+from .gemm import Operand, Result, product
 from .intrinsics import read4
-from .language import FLOATS, cuda, divide, int64, kernel
+from .language import FLOATS, cuda, divide, inline, int64, kernel
 from .matmul import Matrices, a_row, a_step, b_row, b_step, y_row
 from .tiles import THREADS, tile_of
 

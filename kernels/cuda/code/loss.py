@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from .blocks import FEW, RUN, load, share, span, store
+from .blocks import load, share, span, store
 from .elementwise import sigmoid_element
 from .language import FLOATS, cuda, device, divide, int64, kernel
+from .loads import FEW, RUN
 from .softmax import ARGUMENTS, WIDE, team
 
 

@@ -6,8 +6,9 @@ elements of one of them: those of pair i come before block `end[i]`.
 
 from __future__ import annotations
 
-from .blocks import RUN, load, store
+from .blocks import load, store
 from .language import FLOATS, cuda, device, int64, kernel
+from .loads import RUN
 
 JOBS = 16  # pairs of a launch
 

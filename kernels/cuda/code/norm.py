@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 
-from ... import formulas
-from .blocks import RUN, TILE, block_sum, load, store, tile_place, tile_sum, tree
+from .blocks import TILE, block_sum, load, store, tile_place, tile_sum, tree
+from .elementwise import leaky_element
 from .language import FLOATS, cuda, device, divide, float64, int64, kernel
+from .loads import RUN
 
 # A group is `group` neighbouring channels. Without weight, `weighted` is 0 and they are 1; without
 # bias, `biased` is 0 and so are they.
@@ -19,7 +20,6 @@ STATE = (
     "mean: T*, var: T*, weight: T*, bias: T*, weighted: int, biased: int, group: int, eps: float,"
     " slope: float"
 )
-leaky = device(formulas.leaky_element)
 
 
 @device
@@ -155,7 +155,7 @@ def normalise(T):
             load(v, x, at, step, count)
             for u in range(RUN):
                 before = (v[u] - centre) * scale + shift
-                v[u] = leaky(before, before, leak)
+                v[u] = leaky_element(before, before, leak)
             store(y, v, at, step, count)
             at += RUN * step
             count -= RUN
@@ -193,7 +193,7 @@ def grad_sums(T, WRITE):
             load(g, grad, at, step, left)
             for u in range(RUN):
                 d = v[u] - centre
-                g[u] = leaky(d * scale + shift, g[u], leak) if u < left else T(0)
+                g[u] = leaky_element(d * scale + shift, g[u], leak) if u < left else T(0)
                 v[u] = g[u] * d if u < left else T(0)
             plain += float64(tree(g))
             moment += float64(tree(v))
@@ -272,7 +272,7 @@ def grad_input(T):
             load(g, grad, at, step, count)
             for u in range(RUN):
                 d = v[u] - centre
-                inner = leaky(d * scale + shift, g[u], leak)
+                inner = leaky_element(d * scale + shift, g[u], leak)
                 v[u] = scale * inner - (level + slant * d)
             store(dx, v, at, step, count)
             at += RUN * step

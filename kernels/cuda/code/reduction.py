@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 
-from ... import formulas
 from .blocks import (
-    RUN,
     TILE,
     block_sum,
     lanes_place,
@@ -23,9 +21,9 @@ from .blocks import (
     tile_sum,
     tree,
 )  # fmt: skip
+from .elementwise import leaky_element
 from .language import FLOATS, cuda, device, divide, float64, int64, kernel
-
-leaky = device(formulas.leaky_element)
+from .loads import RUN
 
 
 @device
@@ -123,7 +121,7 @@ def leaky_relu_grad_sums(T):
             load(g, grad, at, step, left)
             load(v, x, at, step, left)
             for u in range(RUN):
-                g[u] = leaky(v[u], g[u], leak) if u < left else T(0)
+                g[u] = leaky_element(v[u], g[u], leak) if u < left else T(0)
             store(dx, g, at, step, left)
             found += float64(tree(g))
             at += RUN * step

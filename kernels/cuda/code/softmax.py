@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 from .blocks import (
-    FEW,
     block_max,
     block_sum,
     lanes_max,
@@ -19,8 +18,9 @@ from .blocks import (
     share,
     store,
     tree4,
-)  # fmt: skip
+)
 from .language import FLOATS, cuda, device, int64, kernel
+from .loads import FEW
 
 ARGUMENTS = "rows: int, columns: int, lanes: int"
 WIDE = (False, True)

@@ -24,11 +24,11 @@ from .conv import (
     set_axis,
     split,
 )
+from .gemm import AWAY
 from .intrinsics import copy_async
-from .language import cuda, divide, float32, int32, int64, kernel
+from .language import cuda, divide, float32, inline, int32, int64, kernel
 from .tensor_sizes import GATHER, PAD, TILES, WEIGHT_GRAD
 from .tensor_tiles import (
-    inline,
     inside,
     next_slice,
     pipeline,
@@ -37,8 +37,6 @@ from .tensor_tiles import (
     swizzler,
     unrolled,
 )
-
-FAR = -(1 << 30)  # a row of the source that is outside of all images
 
 
 def passes(TILE):
@@ -192,7 +190,7 @@ def gather(TILE, KIND):
             n, at_h, at_w = pixel(down, h[LENGTH], w[LENGTH])
             at_h, at_w = at_h * h[SCALE] + h[START], at_w * w[SCALE] + w[START]
             place[i] = int32(((n * height + at_h) * width + at_w) * channels)
-            top[i] = int32(at_h if down < rows else FAR)
+            top[i] = int32(at_h if down < rows else AWAY)
             edge[i] = int32(at_w)
         for i in range(B_PASSES):
             if CONV:
@@ -330,7 +328,7 @@ def weight_grad(TILE):
             channel, tap = split(at, channels)
             tap_w, tap_h = split(tap, taps_w)
             tap_h, tap_w = tap_h * dilation_h - padding_h, tap_w * dilation_w - padding_w
-            down[i] = int32(tap_h if at < columns else FAR)
+            down[i] = int32(tap_h if at < columns else AWAY)
             right[i] = int32(tap_w)
             further[i] = int32((tap_h * width + tap_w) * channels + channel)
         n, at_h, at_w = pixel(start * DEPTH + thread // LANES, out_height, out_width)

@@ -22,7 +22,7 @@ TFLOP/s.
 
 from __future__ import annotations
 
-from ... import formulas
+from .elementwise import leaky_element
 from .intrinsics import (
     commit_copies,
     load,
@@ -33,11 +33,8 @@ from .intrinsics import (
     tf32,
     wait_for_all_but,
 )
-from .language import cuda, device, float32, int32, int64, uint32
+from .language import cuda, float32, inline, int32, int64, uint32
 from .tensor_sizes import PAD, TILES
-
-inline = device(forceinline=True)
-leaky_element = device(formulas.leaky_element)
 
 
 def unrolled(make, count):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-from ... import formulas
-from .blocks import ALL, RUN, load, share, store, tree
+from .blocks import ALL, load, share, store, tree
+from .elementwise import leaky_element
 from .language import cuda, device, int64, kernel
+from .loads import RUN
 from .norm import finite_or_zero
 
 COLUMNS, LANES = 8, 128
-leaky = device(formulas.leaky_element)
 
 
 @device
@@ -93,7 +93,7 @@ def train(T):
                 load(v, x, start, step, mine)
             for u in range(RUN):
                 before = (v[u] - centre) * scale + shift
-                v[u] = leaky(before, before, leak)
+                v[u] = leaky_element(before, before, leak)
             store(y, v, start, step, mine)
             start += RUN * step
             mine -= RUN
@@ -131,7 +131,7 @@ def train_grad(T):
             load(g, grad, at, step, count)
             for u in range(RUN):
                 d[u] -= centre
-                g[u] = leaky(d[u] * scale + shift, g[u], leak) if u < count else T(0)
+                g[u] = leaky_element(d[u] * scale + shift, g[u], leak) if u < count else T(0)
             plain += tree(g)
             part = T(0)
             for u in range(RUN):
@@ -150,7 +150,7 @@ def train_grad(T):
                 load(g, grad, start, step, mine)
                 for u in range(RUN):
                     d[u] -= centre
-                    g[u] = leaky(d[u] * scale + shift, g[u], leak)
+                    g[u] = leaky_element(d[u] * scale + shift, g[u], leak)
             for u in range(RUN):
                 g[u] = scale * ((g[u] - level) - tilt * d[u])
             store(dx, g, start, step, mine)
