@@ -283,7 +283,7 @@ def _option(cls: Any, key: str, value: Any, what: str) -> Any:
     """A value of one of the model's options, by its type and its choices."""
     names = {each.name: each for each in dataclasses.fields(cls.Options)}
     if key not in names:
-        known = [*names, *(f"data.{name}" for name in _types(DataConfig))]
+        known = [*names, "capture", *(f"data.{name}" for name in _types(DataConfig))]
         raise UsageError(f"{what}: {cls.__name__} has no option {key!r}{nearest(key, known)}")
     converted = convert(value, _types(cls.Options)[key], what)
     choices = names[key].metadata.get("choices") or ()
