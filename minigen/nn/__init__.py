@@ -12,6 +12,8 @@ from minigen.nn.activation import (
     Softplus,
     Tanh,
 )
+from minigen.nn.attention import SelfAttention2d
+from minigen.nn.conditional import ConditionalBatchNorm2d
 from minigen.nn.container import (
     Flatten,
     Identity,
@@ -33,8 +35,10 @@ from minigen.nn.conv import (
     Upsample,
     ZeroPad2d,
 )
+from minigen.nn.equalized import EqualizedConv2d, EqualizedConvTranspose2d, EqualizedLinear
 from minigen.nn.linear import Dropout, Dropout2d, Embedding, Linear
-from minigen.nn.model import Model, mean_interval, option, replayable
+from minigen.nn.minibatch import MinibatchStddev
+from minigen.nn.model import Model, default, mean_interval, option, replayable
 from minigen.nn.module import Module
 from minigen.nn.norm import (
     BatchNorm1d,
@@ -44,12 +48,16 @@ from minigen.nn.norm import (
     LayerNorm,
     PixelNorm,
 )
+from minigen.nn.spectral import SpectralNorm, orthogonal_penalty, spectral_norm
 
 __all__ = [
-    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d",
-    "ConvTranspose2d", "Dropout", "Dropout2d", "Embedding", "Flatten", "GroupNorm", "Identity",
-    "InstanceNorm2d", "Lambda", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "Model", "Module",
-    "ModuleList", "PixelNorm", "PixelShuffle", "ReLU", "ReflectionPad2d", "ReplicationPad2d",
-    "Reshape", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "Unflatten",
-    "Upsample", "ZeroPad2d", "init", "mean_interval", "option", "replayable",
+    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d",
+    "ConditionalBatchNorm2d", "Conv2d", "ConvTranspose2d", "Dropout", "Dropout2d", "Embedding",
+    "EqualizedConv2d", "EqualizedConvTranspose2d", "EqualizedLinear", "Flatten", "GroupNorm",
+    "Identity", "InstanceNorm2d", "Lambda", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d",
+    "MinibatchStddev", "Model", "Module", "ModuleList", "PixelNorm", "PixelShuffle", "ReLU",
+    "ReflectionPad2d", "ReplicationPad2d", "Reshape", "SelfAttention2d", "Sequential", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "SpectralNorm", "Tanh", "Unflatten", "Upsample",
+    "ZeroPad2d", "default", "init", "mean_interval", "option", "orthogonal_penalty",
+    "replayable", "spectral_norm",
 ]  # fmt: skip

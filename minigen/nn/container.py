@@ -5,6 +5,7 @@ from typing import Any, overload
 
 from minigen.nn.activation import LeakyReLU, ReLU
 from minigen.nn.conv import Conv2d, ConvTranspose2d
+from minigen.nn.equalized import EqualizedConv2d, EqualizedConvTranspose2d, EqualizedLinear
 from minigen.nn.linear import Linear
 from minigen.nn.module import Module
 from minigen.nn.norm import BatchNorm1d, BatchNorm2d
@@ -144,7 +145,10 @@ class Reshape(Module):
         return ", ".join(map(str, self.shape))
 
 
-FUSED = (Conv2d, ConvTranspose2d, Linear, BatchNorm1d, BatchNorm2d)
+FUSED = (
+    Conv2d, ConvTranspose2d, Linear, BatchNorm1d, BatchNorm2d,
+    EqualizedConv2d, EqualizedConvTranspose2d, EqualizedLinear,
+)  # fmt: skip
 
 
 def _slope(layer):

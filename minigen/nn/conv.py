@@ -4,7 +4,7 @@ from typing import Any
 
 from minigen import ops
 from minigen.nn import init
-from minigen.nn.module import Module
+from minigen.nn.module import Module, Weighted
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
@@ -12,7 +12,7 @@ Pair = tuple[int, int]
 _PADDING = {"zeros": None, "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-class Conv2d(Module):
+class Conv2d(Weighted):
     """(N, in, H, W) -> (N, out, H', W'); weight (out, in/groups, kh, kw), channels-last in memory.
 
     `padding` may be "same" or "valid"; `padding_mode` one of zeros, reflect, replicate, circular.
@@ -55,7 +55,8 @@ class Conv2d(Module):
             (h, w), padding = padding, 0
             x = _pad(x, w, w, h, h, _PADDING[self.padding_mode])
         return ops.conv2d(
-            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
+            x, self.used_weight(), self.bias,
+            self.stride, padding, self.dilation, self.groups,
             negative_slope=self.negative_slope if negative_slope is None else negative_slope,
         )  # fmt: skip
 
@@ -63,7 +64,7 @@ class Conv2d(Module):
         return _convolution_repr(self)
 
 
-class ConvTranspose2d(Module):
+class ConvTranspose2d(Weighted):
     """(N, in, H, W) -> (N, out, H', W'); weight (in, out/groups, kh, kw), channels-last in memory.
 
     H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. `negative_slope` fuses
@@ -96,7 +97,7 @@ class ConvTranspose2d(Module):
 
     def forward(self, x: Tensor, negative_slope: float | None = None) -> Tensor:
         return ops.conv_transpose2d(
-            x, self.weight, self.bias,
+            x, self.used_weight(), self.bias,
             self.stride, self.padding, self.output_padding, self.groups, self.dilation,
             negative_slope=self.negative_slope if negative_slope is None else negative_slope,
         )  # fmt: skip

@@ -4,12 +4,12 @@ from typing import Any
 
 from minigen import ops
 from minigen.nn import init
-from minigen.nn.module import Module
+from minigen.nn.module import Module, Weighted
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
 
-class Linear(Module):
+class Linear(Weighted):
     """x (..., in_features) @ weight (out_features, in_features).T + bias.
 
     `negative_slope` fuses the activation that follows: 0 is relu, 0.2 a leaky relu, None nothing.
@@ -27,7 +27,7 @@ class Linear(Module):
 
     def forward(self, x: Tensor, negative_slope: float | None = None) -> Tensor:
         slope = self.negative_slope if negative_slope is None else negative_slope
-        return ops.linear(x, self.weight, self.bias, negative_slope=slope)
+        return ops.linear(x, self.used_weight(), self.bias, negative_slope=slope)
 
     def extra_repr(self) -> str:
         bias = ", bias=False" if self.bias is None else ""
@@ -35,7 +35,7 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}{bias}{slope}"
 
 
-class Embedding(Module):
+class Embedding(Weighted):
     """A learnt row (embedding_dim,) for each index, from N(0, 1); that of `padding_idx` stays 0."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, indices: Any) -> Tensor:
-        return ops.embedding(indices, self.weight, self.padding_idx)
+        return ops.embedding(indices, self.used_weight(), self.padding_idx)
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}"

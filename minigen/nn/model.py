@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from minigen.nn.doctor import Doctor
 from minigen.nn.module import Module
 from minigen.random import Generator
 
@@ -18,6 +19,12 @@ def option(
 ) -> Any:
     """A field of a model's Options: its help, its allowed values, the least of its values."""
     return field(default=default, metadata={"help": help, "choices": choices, "least": least})
+
+
+def default(options: type, name: str, value: Any) -> Any:
+    """The field `name` of an Options class with another default, for an Options class below it."""
+    known = next(each for each in fields(options) if each.name == name)
+    return field(default=value, metadata=known.metadata)
 
 
 def replayable(step: F) -> F:
@@ -46,6 +53,11 @@ class Model(Module):
         super().__init__()
         self.options, self.image_shape = options, tuple(image_shape)
 
+    @property
+    def images_per_step(self) -> int:
+        """How many images `step` takes."""
+        return getattr(self.options, "batch_size", 32)
+
     def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Any]:
         """One training step on a batch of images (N, C, H, W); the losses by name."""
         raise TypeError(f"{type(self).__name__} has no training step")
@@ -57,6 +69,14 @@ class Model(Module):
     def evaluate(self, batches: Iterable, rng: Generator) -> dict[str, dict[str, float]]:
         """Metrics over (images, labels) not trained on: name -> {"value", "low", "high"}."""
         raise TypeError(f"{type(self).__name__} cannot be evaluated")
+
+    def doctor(self) -> Doctor | None:
+        """What is to watch this model's training, or None."""
+        return None
+
+    def notice(self, steps: int) -> str:
+        """What to be warned of before a training of so many steps in all; "" for nothing."""
+        return ""
 
     @property
     def device(self) -> str:

@@ -48,6 +48,10 @@ class Module:
         """(dotted name, Tensor) of each buffer."""
         return [(n, v) for n, v in self._walk() if isinstance(v, Tensor) and v.node is None]
 
+    def stateful(self) -> list[Any]:
+        """The other objects with a state: optimisers, averages, generators of random numbers."""
+        return [v for _, v in self._walk(None) if not isinstance(v, (Tensor, Module))]
+
     def modules(self) -> list["Module"]:
         """This module and all modules within, each once, parents before their parts."""
         return [self, *(value for _, value in self._walk() if isinstance(value, Module))]
@@ -206,6 +210,17 @@ class Module:
             return f"{name}({extra})"
         body = "".join(f"\n({n}): {v!r}" for n, v in lines).replace("\n", "\n  ")
         return f"{name}({extra}{body}\n)"
+
+
+class Weighted(Module):
+    """A layer whose calls may use another weight than `weight` itself, made from it each time."""
+
+    weight: Tensor
+    reweight: Module | None = None  # what makes it, such as a SpectralNorm
+
+    def used_weight(self) -> Tensor:
+        """The weight that a call uses."""
+        return self.weight if self.reweight is None else self.reweight(self.weight)
 
 
 def _collect(members, prefix, found, seen, deep=True):
