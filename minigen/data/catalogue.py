@@ -12,6 +12,7 @@ import numpy as np
 from minigen.data import arrays, cifar, embedded, idx
 from minigen.data.dataset import DataError, Dataset
 from minigen.data.folder import ResizedImages, read_folder, read_image
+from minigen.data.stacked import stack
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ _NAMES = (
     ("fashion-mnist-full", "all 60,000 + 10,000, from Debian's dataset-fashion-mnist or :FOLDER"),
     ("photos", "64x64 colour tiles of 4 CC0 photographs (train 3, test 1), embedded"),
     ("mnist:FOLDER", "handwritten digits, 28x28 grey, 10 classes: the four IDX files"),
+    ("stacked-mnist:FOLDER", "three digits of MNIST as red, green and blue: 1,000 modes"),
     ("cifar10:FOLDER", "32x32 colour, 10 classes: binary or Python batches, sprites, or images"),
     ("idx:PATH", "a folder of IDX files (train-*, t10k-*) or one of them; plain, .gz or .xz"),
     ("folder:PATH", "image files, resized to image_size; sub-folders are the classes"),
@@ -137,6 +139,8 @@ def _read(
         return read_folder(path, split, size, channels)
     if kind == "fashion-mnist":
         return _embedded_fashion(split)
+    if path.is_dir() and kind == "stacked-mnist":
+        return stack(_read("mnist", path, split, size, channels), split)
     if path.is_dir() and kind in ("fashion-mnist-full", "mnist", "idx"):
         classes = {"fashion-mnist-full": FASHION_CLASSES, "mnist": tuple("0123456789")}.get(kind)
         images, labels = idx.find_pair(path, _one_split(f"{kind}:{path}", split))
@@ -145,7 +149,7 @@ def _read(
         if cifar.find_batches(path) is None and (path / "train").is_dir():
             return read_folder(path, _one_split(f"cifar10:{path}", split), (32, 32), 3)
         return cifar.read_cifar10(path, _one_split(f"cifar10:{path}", split))
-    if path.is_dir() or kind in ("cifar10", "mnist", "fashion-mnist-full"):
+    if path.is_dir() or kind in ("cifar10", "mnist", "stacked-mnist", "fashion-mnist-full"):
         found = "folder" if path.is_dir() else "file"
         wanted = "file" if path.is_dir() else "folder"
         raise DataError(f"{path}: is a {found}, {kind} needs a {wanted}")

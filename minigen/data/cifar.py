@@ -1,18 +1,15 @@
 """Reader of CIFAR-10 in its usual forms: binary batches, Python batches, PNG sprites.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). The Python batches are
-pickles: they are opened by an unpickler that admits NumPy integer arrays and nothing else.
+pickles, of which only NumPy arrays of integers are read (minigen/pickles.py).
 """
 
-import codecs
-import io
 import json
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from minigen import pickles
 from minigen.data.dataset import DataError, Dataset
 
 CLASSES = (
@@ -22,6 +19,7 @@ BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_bat
 _ALL = [*BATCHES["train"], *BATCHES["test"]]
 PIXELS = 3 * 32 * 32
 RECORD = 1 + PIXELS
+INTEGERS = frozenset({"u1", "i1", "i4", "i8"})
 _INNER_FOLDERS = (".", "cifar-10-batches-bin", "cifar-10-batches-py")
 
 
@@ -75,11 +73,10 @@ def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """A batch as `pickle` wrote it: {b'data': (N, 3072) uint8, b'labels': list of int}."""
     try:
-        batch = _NumpyOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-    except DataError as error:
+        batch = pickles.load_numpy(path.read_bytes(), dtypes=INTEGERS, encoding="bytes")
+    except pickles.Refused as error:
         raise DataError(f"{path}: {error}") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError,
-            IndexError, OverflowError, MemoryError) as error:  # fmt: skip
+    except ValueError as error:
         raise DataError(f"{path}: a damaged CIFAR-10 Python batch ({error})") from error
     data = batch.get(b"data") if isinstance(batch, dict) else None
     labels = batch.get(b"labels") if isinstance(batch, dict) else None
@@ -115,41 +112,3 @@ def _sprite_labels(folder: Path, split: str) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{path}: not a JSON list of labels ({error})") from error
     return labels
-
-
-class _NumpyOnly(pickle.Unpickler):
-    """Admits what a pickled NumPy array of numbers needs; every other name is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            ("numpy.core.multiarray", "_reconstruct"): _new_array,
-            ("numpy._core.multiarray", "_reconstruct"): _new_array,
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): _number_dtype,
-            ("_codecs", "encode"): _encode,
-        }
-        if (module, name) not in allowed:
-            raise DataError(f"a pickle that asks for {module}.{name}, which is never executed")
-        return allowed[module, name]
-
-
-def _new_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    """The empty array that the pickle then fills; its arguments are always these."""
-    if kind is not np.ndarray:
-        raise DataError("a pickle that builds something else than an array")
-    return np.ndarray.__new__(np.ndarray, (0,), np.uint8)
-
-
-def _number_dtype(code: Any, *flags: Any) -> np.dtype:
-    """A fresh dtype of plain numbers (old pickles pass flags that NumPy 2.4 warns of)."""
-    code = code.decode("ascii") if isinstance(code, bytes) else code
-    if not isinstance(code, str) or code.lstrip("<>|=") not in {"u1", "i1", "i4", "i8"}:
-        raise DataError(f"a pickle of dtype {code!r}; expected integers")
-    return np.dtype(code, copy=True)
-
-
-def _encode(text: str, encoding: Any) -> bytes:
-    """How Python 3 writes bytes into an old pickle protocol."""
-    if encoding not in ("latin1", b"latin1"):
-        raise DataError(f"a pickle that encodes to {encoding!r}; expected latin1")
-    return codecs.encode(text, "latin1")
