@@ -1,134 +1,230 @@
-"""`gan`: the generative adversarial network of Goodfellow et al. (2014), Algorithm 1, and its two
-small networks.
+"""`gan`: the generative adversarial network of Goodfellow et al. (2014), Algorithm 1, and what all
+GANs after it change: the loss, what keeps the discriminator smooth, the networks.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
-
-import numpy as np
+from typing import Any, ClassVar
 
 import minigen as mg
 from minigen import nn, optim
-from minigen.gan.losses import GENERATOR_LOSSES, discriminator_loss
+from minigen.gan import diff_augment, networks
+from minigen.gan.base import Generative
+from minigen.gan.doctor import GANDoctor
+from minigen.gan.losses import LOSSES, Loss
+from minigen.gan.options import check_combination
+from minigen.gan.regularizers import REGULARIZERS, Penalty, WeightClipping
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
 
 @dataclass(frozen=True)
 class GANOptions:
-    """What can be set in a `gan`; the defaults are the source's."""
+    """What can be set in a `gan`; the defaults are the source's.
 
-    batch_size: int = nn.option(100, "images in a step", least=1)
+    Other models have the same options with other defaults.
+    """
+
+    batch_size: int = nn.option(100, "images that a player sees in an update", least=1)
     latent: int = nn.option(100, "size of the noise vector z", least=1)
-    lr: float = nn.option(2e-4, "learning rate of Adam, both networks", least=0)
-    beta1: float = nn.option(0.5, "Adam's decay of the first moment", least=0)
-    generator_loss: str = nn.option(
-        "non-saturating", "what the generator minimises", tuple(GENERATOR_LOSSES)
+    network: str = nn.option("dense", "both players' networks", tuple(networks.NETWORKS))
+    channels: int = nn.option(
+        64, "width of the first layer of the discriminator, on which the others' depends", least=1
     )
+    loss: str = nn.option("non-saturating", "what the players minimise", tuple(LOSSES))
+    regularizer: str = nn.option("none", "what keeps the discriminator smooth", tuple(REGULARIZERS))
+    regularizer_weight: float | None = nn.option(
+        None, "its weight, or weight-clipping's limit; none: the paper's", least=0
+    )
+    normalization: str = nn.option(
+        "none", "of the discriminator's hidden layers", ("none", "batch", "layer", "instance")
+    )
+    spectral_norm: bool = nn.option(False, "divide the discriminator's weights by their norm")
+    minibatch_stddev: bool = nn.option(False, "show the discriminator how a batch varies")
+    packing: int = nn.option(1, "images that the discriminator decides on together", least=1)
+    conditional: str = nn.option(
+        "none", "how the networks are told the class", ("none", "embedding", "projection")
+    )
+    classes: int = nn.option(10, "how many classes there are, if conditional", least=1)
+    critic_steps: int = nn.option(1, "updates of the discriminator in a step", least=1)
+    lr: float = nn.option(2e-4, "learning rate of both players", least=0)
+    discriminator_lr: float | None = nn.option(
+        None, "the discriminator's learning rate; none: lr", least=0
+    )
+    optimizer: str = nn.option("adam", "of both players", ("adam", "rmsprop"))
+    beta1: float = nn.option(0.5, "Adam's decay of the first moment (not rmsprop's)", least=0)
+    beta2: float = nn.option(0.999, "Adam's decay of the second moment (not rmsprop's)", least=0)
+    clip_grad_norm: float = nn.option(
+        0.0, "largest norm of each player's gradient; 0: any", least=0
+    )
+    orthogonal: float = nn.option(
+        0.0, "weight of the generator's orthogonal regularisation", least=0
+    )
+    diff_augment: str = nn.option("", "jitter what is judged, as in 'color,translation,cutout'")
     ema: float = nn.option(
         0.999, "decay of the averaged generator that samples; 0 for none", least=0
     )
 
 
-class GAN(nn.Model):
+class GAN(Generative):
     """Two players: `generator` makes images in [-1, 1] from noise, `discriminator` gives each
-    image a logit.
+    image, or pack of images, a decision.
+
+    `step` is one update of the generator after `critic_steps` of the discriminator.
     """
 
-    Options = GANOptions
-    value_range = (-1.0, 1.0)
+    Options: ClassVar[type] = GANOptions
 
     def __init__(self, options: Any, image_shape: tuple[int, int, int], *, rng: Generator):
         super().__init__(options, image_shape)
+        check_combination(options)
         self.generator = self.make_generator(rng)
         self.discriminator = self.make_discriminator(rng)
-        adam = {"lr": options.lr, "betas": (options.beta1, 0.999)}
-        self.generator_optimizer = optim.Adam(self.generator, **adam)
-        self.discriminator_optimizer = optim.Adam(self.discriminator, **adam)
+        d_lr = options.lr if options.discriminator_lr is None else options.discriminator_lr
+        self.generator_optimizer = self.make_optimizer(self.generator, options.lr)
+        self.discriminator_optimizer = self.make_optimizer(self.discriminator, d_lr)
         self.ema = optim.EMA(self.generator, options.ema, warmup=True) if options.ema else None
 
+    @property
+    def loss(self) -> Loss:
+        """What the players minimise."""
+        return LOSSES[self.options.loss]
+
+    @property
+    def images_per_step(self) -> int:
+        """How many real images `step` takes."""
+        return self.options.batch_size * self.options.critic_steps
+
+    def doctor(self) -> GANDoctor:
+        """What watches the training for collapse."""
+        return GANDoctor(self)
+
     def make_generator(self, rng: Generator) -> nn.Module:
-        """Dense 100-256-512-512-C*H*W, relu, tanh."""
-        pixels = int(np.prod(self.image_shape))
-        sizes = [self.options.latent, 256, 512, 512]
-        layers: list[nn.Module] = []
-        for a, b in pairwise(sizes):
-            layers += [nn.Linear(a, b, rng=rng), nn.ReLU()]
-        return nn.Sequential(
-            *layers, nn.Linear(512, pixels, rng=rng), nn.Tanh(), nn.Reshape(*self.image_shape)
-        )
+        """z (N, latent), and labels (N,) if conditional, -> images (N, C, H, W) in [-1, 1]."""
+        return networks.make_generator(self.options, self.image_shape, rng=rng)
 
     def make_discriminator(self, rng: Generator) -> nn.Module:
-        """Convolutions 3x3 of 64, 128, 256 channels at stride 2 and 512 at stride 1, relu, dense
-        1.
-        """
-        channels, height, width = self.image_shape
-        layers: list[nn.Module] = []
-        for out, stride in ((64, 2), (128, 2), (256, 2), (512, 1)):
-            layers += [nn.Conv2d(channels, out, 3, stride, 1, rng=rng), nn.ReLU()]
-            channels, height, width = out, -(-height // stride), -(-width // stride)
-        return nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(channels * height * width, 1, rng=rng)
-        )
+        """Packs of images (N, packing C, H, W), and labels if conditional, -> decisions (N, 1)."""
+        return networks.make_discriminator(self.options, self.image_shape, rng=rng)
+
+    def make_optimizer(self, network: nn.Module, lr: float) -> Any:
+        """Adam or RMSprop for one player."""
+        if self.options.optimizer == "rmsprop":
+            return optim.RMSprop(network, lr=lr)
+        return optim.Adam(network, lr=lr, betas=(self.options.beta1, self.options.beta2))
 
     @nn.replayable
     def step(self, images: Any, labels: Any, rng: Generator) -> dict[str, Tensor]:
-        """One step of each player on a batch (N, C, H, W) of real images in [-1, 1]; the losses in
-        nats.
+        """One update of the generator on real images (critic_steps * batch_size, C, H, W) in [-1,
+        1]; the losses, and the penalty before its weight.
         """
-        real = mg.asarray(images)
-        fake = self.generator(self.noise(len(real), rng))
+        real, labels = mg.asarray(images), self._known(labels)
+        size = self._batch_of(len(real))
+        for last in range(size, len(real) + 1, size):
+            batch = real[last - size : last]
+            kinds = None if labels is None else labels[last - size : last]
+            with mg.set_grad_enabled(last + size > len(real)):  # the generator learns by the last
+                fake = self.generate(self.noise(size, rng), kinds)
+            d_losses = self.update_discriminator(batch, fake.detach(), kinds, rng)
+        return {**d_losses, "generator": self.update_generator(fake, kinds, rng)}
 
-        d_loss, grads = mg.value_and_grad(self.judge, self.discriminator)(real, fake.detach())
-        self.discriminator_optimizer.step(grads)
+    def update_discriminator(
+        self, real: Tensor, fake: Tensor, labels: Any, rng: Generator
+    ) -> dict[str, Tensor]:
+        """One step of the discriminator's optimiser; its loss and penalty."""
+        judged, grads = mg.value_and_grad(self.judge, self.discriminator)(real, fake, labels, rng)
+        self.discriminator_optimizer.step(self._clipped(grads))
+        regularizer = REGULARIZERS[self.options.regularizer]
+        if isinstance(regularizer, WeightClipping):
+            regularizer.constrain(self.discriminator, self._weight(regularizer))
+        return dict(zip(("discriminator", "penalty"), judged[1:], strict=False))
 
-        g_loss = GENERATOR_LOSSES[self.options.generator_loss](self.discriminator(fake))
-        grads = mg.grad(g_loss, self.generator.parameters(), retain_graph=False)
-        self.generator_optimizer.step(grads)
+    def update_generator(self, fake: Tensor, labels: Any, rng: Generator) -> Tensor:
+        """One step of the generator's optimiser, through the images that it made; its loss."""
+        loss = self.loss.generator(self.score(fake, labels, rng))
+        total = loss
+        if self.options.orthogonal:
+            total = loss + self.options.orthogonal * nn.orthogonal_penalty(self.generator)
+        # Layers that are not in use (yet) get no gradient, and no step of the optimiser.
+        weights = self.generator.parameters()
+        grads = mg.grad(total, weights, allow_unused=True, retain_graph=False)
+        self.generator_optimizer.step(self._clipped(grads))
         if self.ema is not None:
             self.ema.update()
-        return {"discriminator": d_loss, "generator": g_loss.detach()}
+        return loss.detach()
 
-    def judge(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's loss on a batch of each kind, each normalised by itself."""
-        return discriminator_loss(self.discriminator(real), self.discriminator(fake))
+    def judge(self, real: Tensor, fake: Tensor, labels: Any, rng: Generator) -> tuple[Tensor, ...]:
+        """(all that the discriminator minimises, its loss[, the penalty]) on a batch of each kind,
+        each normalised by itself.
+        """
+        real, fake = self.shown(real, rng), self.shown(fake, rng)
+        loss = self.loss.discriminator(self.decide(real, labels), self.decide(fake, labels))
+        regularizer = REGULARIZERS[self.options.regularizer]
+        if not isinstance(regularizer, Penalty):
+            return loss, loss
+        critic = lambda x: self.decide(x, labels)
+        penalty = regularizer.function(critic, real, fake, rng=rng)
+        return loss + self._weight(regularizer) * penalty, loss, penalty
 
-    def noise(self, n: int, rng: Generator) -> Tensor:
-        return rng.normal((n, self.options.latent))
+    def score(self, x: Tensor, labels: Any = None, rng: Generator | None = None) -> Tensor:
+        """Decisions (N / packing, 1) on images (N, C, H, W); with `rng`, as seen in training."""
+        return self.decide(self.shown(x, rng), labels)
 
-    def sample(self, n: int, rng: Generator) -> np.ndarray:
-        """n images (n, C, H, W) in [0, 1] from the averaged generator."""
-        return self.decode(self.noise(n, rng))
+    def shown(self, x: Tensor, rng: Generator | None) -> Tensor:
+        """Images as the discriminator is shown them: augmented, if there is an rng, and packed."""
+        if self.options.diff_augment and rng is not None:
+            x = diff_augment.diff_augment(x, self.options.diff_augment, rng=rng)
+        m = self.options.packing
+        return x if m == 1 else x.reshape((len(x) // m, m * x.shape[1], *x.shape[2:]))
 
-    def interpolate(self, n: int, rng: Generator) -> np.ndarray:
-        """n images on the great circle between two noise vectors (White 2016)."""
-        a, b = self.noise(2, rng).numpy().astype(np.float64)
-        angle = np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1))
-        t = np.linspace(0, 1, n)[:, None]
-        z = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-        return self.decode(mg.asarray(z.astype(np.float32), device=self.device))
+    def decide(self, x: Tensor, labels: Any) -> Tensor:
+        """The discriminator's outputs on images as `shown`."""
+        return self.discriminator(x) if labels is None else self.discriminator(x, labels)
 
-    @mg.no_grad()
-    def decode(self, z: Tensor) -> np.ndarray:
-        """Images in [0, 1] of noise vectors, by the generator in evaluation mode, 256 at a time."""
-        with self.evaluating(self.ema):
-            parts = [self.generator(z[i : i + 256]).numpy() for i in range(0, len(z), 256)]
-        return np.clip(np.concatenate(parts) / 2 + 0.5, 0, 1)
+    def _batch_of(self, images: int) -> int:
+        """How many of a step's images each update gets."""
+        size, rest = divmod(images, self.options.critic_steps)
+        if rest or not size:
+            raise ValueError(
+                f"{type(self).__name__}: a step got {images} images, expected a multiple of"
+                f" critic_steps {self.options.critic_steps}"
+            )
+        return size
+
+    def _known(self, labels: Any) -> Any:
+        """The labels where they are asked for; ValueError where the data has none."""
+        if self.options.conditional == "none":
+            return None
+        if labels is None:
+            raise ValueError(
+                f"conditional={self.options.conditional}: the images have no labels;"
+                " give data with classes, or --set conditional=none"
+            )
+        return mg.asarray(labels)
+
+    def _weight(self, regularizer: Penalty | WeightClipping) -> float:
+        given = self.options.regularizer_weight
+        return regularizer.weight if given is None else given
+
+    def _clipped(self, grads: Any) -> Any:
+        limit = self.options.clip_grad_norm
+        return optim.clip_grad_norm(grads, limit)[0] if limit else grads
 
     @mg.no_grad()
     def evaluate(self, batches: Iterable, rng: Generator) -> dict[str, dict[str, float]]:
         """Both losses on images not trained on, with 95% confidence intervals over images."""
-        loss = GENERATOR_LOSSES[self.options.generator_loss]
+        loss, m = self.loss, self.options.packing
         d_loss, g_loss = [], []
         with self.evaluating(self.ema):
-            for images, _ in batches:
-                real = self.discriminator(mg.asarray(images))
-                fake = self.discriminator(self.generator(self.noise(len(images), rng)))
+            for images, labels in batches:
+                n = len(images) // m * m
+                kinds = self._known(labels)
+                kinds = None if kinds is None else kinds[:n]
+                real = self.score(mg.asarray(images)[:n], kinds)
+                fake = self.score(self.generate(self.noise(n, rng), kinds), kinds)
                 for r, f in zip(real.to("cpu"), fake.to("cpu"), strict=True):
-                    d_loss.append(discriminator_loss(r, f).item())
-                    g_loss.append(loss(f).item())
+                    d_loss.append(loss.discriminator(r, f).item())
+                    g_loss.append(loss.generator(f).item())
         return {
             "discriminator_loss": nn.mean_interval(d_loss),
             "generator_loss": nn.mean_interval(g_loss),

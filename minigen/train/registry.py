@@ -35,6 +35,46 @@ _ENTRIES = (
         "deep convolutional GAN (Radford et al. 2015), 28 to 128 pixels", 4000,
     ),
     Entry(
+        "lsgan", "gan", "minigen.gan.lsgan:LSGAN",
+        "least-squares loss (Mao et al. 2017)", 4000,
+    ),
+    Entry(
+        "wgan", "gan", "minigen.gan.wgan:WGAN",
+        "Wasserstein GAN, weight clipping, 5 critic steps (Arjovsky et al. 2017)", 4000,
+    ),
+    Entry(
+        "wgan-gp", "gan", "minigen.gan.wgan_gp:WGANGP",
+        "Wasserstein GAN, gradient penalty, 5 critic steps (Gulrajani et al. 2017)", 4000,
+    ),
+    Entry(
+        "hinge", "gan", "minigen.gan.hinge:HingeGAN",
+        "hinge loss, spectral normalisation (Miyato et al. 2018)", 4000,
+    ),
+    Entry(
+        "r1", "gan", "minigen.gan.r1:R1GAN",
+        "gradient penalty at real images (Mescheder et al. 2018)", 4000,
+    ),
+    Entry(
+        "began", "gan", "minigen.gan.began:BEGAN",
+        "an autoencoder judges, in equilibrium (Berthelot et al. 2017)", 4000,
+    ),
+    Entry(
+        "pacgan", "gan", "minigen.gan.pacgan:PacGAN",
+        "a discriminator of packs of images, against mode collapse (Lin et al. 2018)", 4000,
+    ),
+    Entry(
+        "cgan", "gan", "minigen.gan.cgan:CGAN",
+        "images of a class (Mirza & Osindero 2014; Miyato & Koyama 2018)", 4000,
+    ),
+    Entry(
+        "pggan", "gan", "minigen.gan.pggan:PGGAN",
+        "progressive growing, 28 to 128 pixels (Karras et al. 2017)", 4000,
+    ),
+    Entry(
+        "biggan", "gan", "minigen.gan.biggan:BigGAN",
+        "class-conditional residual GAN, small (Brock et al. 2018), 28 to 128 pixels", 4000,
+    ),
+    Entry(
         "vae", "vae", "minigen.vae.vae:VAE",
         "variational autoencoder (Kingma & Welling 2013), dense", 20_000,
     ),
@@ -42,7 +82,7 @@ _ENTRIES = (
 MODELS: dict[str, Entry] = {each.name: each for each in _ENTRIES}
 TASKS: tuple[tuple[str, str], ...] = (
     ("generate", "new images from a trained model: train, then sample"),
-    ("evaluate", "a trained model's losses and reconstructions on images not trained on"),
+    ("evaluate", "a trained model's samples and losses against images not trained on"),
 )
 
 

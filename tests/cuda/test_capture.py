@@ -7,6 +7,7 @@ import pytest
 
 import minigen as mg
 from minigen import nn, optim
+from minigen.gan.biggan import BigGAN, BigGANOptions
 from minigen.gan.dcgan import DCGAN, DCGANOptions
 from minigen.gan.gan import GAN, GANOptions
 from minigen.graph import cuda_graphs, recorded
@@ -117,10 +118,14 @@ MODELS = {
     "dcgan": lambda: DCGAN(
         DCGANOptions(batch_size=2, latent=3, channels=2), (1, 28, 28), rng=mg.Generator(0)
     ),
+    "biggan": lambda: BigGAN(
+        BigGANOptions(batch_size=2, latent=3, channels=2, critic_steps=1, conditional="none"),
+        (1, 28, 28), rng=mg.Generator(0),
+    ),
     "vae": lambda: VAE(
         VAEOptions(batch_size=4, encoder=(8,), decoder=(8,)), (1, 8, 8), rng=mg.Generator(0)
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -128,7 +133,7 @@ def test_models_train_as_they_do_without(gpu, name):
     plain, model = MODELS[name]().to("cuda"), MODELS[name]().to("cuda")
     rngs = mg.Generator(5, "cuda"), mg.Generator(5, "cuda")
     step = mg.capture(model.step)
-    size = 28 if name == "dcgan" else 8
+    size = 28 if name in ("dcgan", "biggan") else 8
     for i in range(5):
         x = on_gpu(DRAW.random((plain.options.batch_size, 1, size, size)))
         with waiting_for_nothing(gpu, i > 1):

@@ -1,4 +1,6 @@
-"""`gan` and `dcgan`: losses against theory, networks against their tables, steps, sampling."""
+"""`gan` and `dcgan`: networks against their tables, steps, sampling, each option."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,9 +9,6 @@ import minigen as mg
 from minigen import nn
 from minigen.gan.dcgan import DCGAN, DCGANOptions
 from minigen.gan.gan import GAN, GANOptions
-from minigen.gan.losses import discriminator_loss, minimax, non_saturating
-from minigen.gan.regularizers import gradient_penalty
-from minigen.testing import gradcheck
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (4, 1, 28, 28)).astype(np.float32)
 
@@ -18,56 +17,6 @@ def small(kind=DCGAN, shape=(1, 28, 28), **options):
     if kind is DCGAN:
         options = {"channels": 4} | options
     return kind(kind.Options(batch_size=4, **options), shape, rng=mg.Generator(0))
-
-
-def test_optimal_discriminator_pays_two_ln_two():
-    undecided = mg.tensor(np.zeros((8, 1)))
-    loss = discriminator_loss(undecided, undecided)
-    assert loss.item() == pytest.approx(2 * np.log(2), abs=1e-12)
-
-
-def test_discriminator_loss_is_minimal_at_the_ratio_of_densities():
-    """On two points with p_data (.8, .2), p_model (.3, .7): D* = p_data / (p_data + p_model)."""
-    p, q = np.array([0.8, 0.2]), np.array([0.3, 0.7])
-    logit = mg.tensor(np.log(p / q), requires_grad=True)
-    loss = (p * mg.softplus(-logit)).sum() + (q * mg.softplus(logit)).sum()
-    (g,) = mg.grad(loss, [logit])
-    np.testing.assert_allclose(g.numpy(), 0, atol=1e-12)
-    divergence = 0.5 * sum((d * np.log(2 * d / (p + q))).sum() for d in (p, q))
-    assert loss.item() == pytest.approx(2 * np.log(2) - 2 * divergence)
-
-
-def test_generator_losses_agree_in_sign_and_differ_where_saturated():
-    fake = mg.tensor(np.array([-30.0]), requires_grad=True)
-    (flat,) = mg.grad(minimax(fake), [fake])
-    (steep,) = mg.grad(non_saturating(fake), [fake])
-    assert -1e-12 < flat.item() < 0 and steep.item() == pytest.approx(-1)
-
-
-def test_losses_stay_finite_for_any_logit():
-    for size in (1e4, -1e4):
-        logit = mg.tensor(np.array([size], np.float32))
-        for loss in (discriminator_loss(logit, logit), minimax(logit), non_saturating(logit)):
-            assert np.isfinite(loss.item())
-
-
-def test_gradient_penalty_of_a_linear_critic_is_exact():
-    w = np.random.default_rng(0).standard_normal((3 * 4 * 4,))
-    critic = lambda x: x.reshape(len(x), -1) @ mg.tensor(w)
-    real, fake = (mg.tensor(np.random.default_rng(i).standard_normal((2, 3, 4, 4))) for i in (1, 2))
-    penalty = gradient_penalty(critic, real, fake, rng=mg.Generator(0))
-    assert penalty.item() == pytest.approx((np.linalg.norm(w) - 1) ** 2)
-
-
-def test_gradient_penalty_is_differentiable_by_the_critic():
-    real, fake = (mg.tensor(np.random.default_rng(i).standard_normal((2, 1, 4, 4))) for i in (1, 2))
-
-    def penalty(w, v):
-        critic = lambda x: mg.tanh(mg.conv2d(x, w, stride=2)).reshape(2, -1) @ v
-        return gradient_penalty(critic, real, fake, rng=mg.Generator(0))
-
-    rng = np.random.default_rng(3)
-    gradcheck(penalty, [rng.standard_normal((2, 1, 2, 2)), rng.standard_normal(8)], order=1)
 
 
 @pytest.mark.parametrize("colours", [1, 3])
@@ -136,8 +85,8 @@ def test_a_discriminator_trained_alone_learns_to_tell_real_from_fake():
 
 
 @pytest.mark.parametrize("loss", ["minimax", "non-saturating"])
-def test_generator_loss_option_is_obeyed(loss):
-    out = small(generator_loss=loss).step(IMAGES, None, mg.Generator(0))
+def test_loss_option_is_obeyed(loss):
+    out = small(loss=loss).step(IMAGES, None, mg.Generator(0))
     assert (out["generator"].item() < 0) == (loss == "minimax")
 
 
@@ -150,6 +99,191 @@ def test_samples_come_from_the_averaged_generator():
     a, b = (m.sample(2, mg.Generator(5)) for m in (with_ema, without))
     assert a.min() >= 0 and a.max() <= 1 and not np.array_equal(a, b)
     assert with_ema.generator.training
+
+
+LABELS = np.array([0, 1, 2, 3])
+BASE = {"batch_size": 4, "channels": 4, "normalization": "none"}
+CHANGES = [
+    {"latent": 7},
+    {"network": "dense"},
+    {"channels": 8},
+    {"loss": "minimax"},
+    {"loss": "least-squares"},
+    {"loss": "hinge"},
+    {"loss": "wasserstein", "regularizer": "gradient-penalty"},
+    {"loss": "wasserstein", "regularizer": "weight-clipping"},
+    {"regularizer": "gradient-penalty"},
+    {"regularizer": "gradient-penalty", "regularizer_weight": 1.0},
+    {"regularizer": "r1"},
+    {"regularizer": "r2"},
+    {"regularizer": "dragan"},
+    {"regularizer": "weight-clipping"},
+    {"normalization": "layer"},
+    {"normalization": "batch"},
+    {"normalization": "instance"},
+    {"spectral_norm": True},
+    {"minibatch_stddev": True},
+    {"packing": 2},
+    {"conditional": "embedding"},
+    {"conditional": "projection"},
+    {"conditional": "projection", "classes": 5},
+    {"critic_steps": 2},
+    {"lr": 1e-3},
+    {"discriminator_lr": 1e-3},
+    {"optimizer": "rmsprop"},
+    {"beta1": 0.0},
+    {"beta2": 0.9},
+    {"clip_grad_norm": 0.01},
+    {"orthogonal": 1.0},
+    {"diff_augment": "translation"},
+    {"ema": 0.0},
+]
+
+
+def trained(**options):
+    """The state after three steps, and samples."""
+    model = DCGAN(DCGANOptions(**BASE | options), (1, 28, 28), rng=mg.Generator(0))
+    rng, images = mg.Generator(1), np.tile(IMAGES, (model.options.critic_steps, 1, 1, 1))
+    labels = np.tile(LABELS, model.options.critic_steps)
+    assert model.images_per_step == len(images)
+    for _ in range(3):
+        losses = model.step(images, labels, rng)
+    assert all(np.isfinite(v.item()) for v in losses.values())
+    return model, model.sample(4, mg.Generator(2))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return trained()[1]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_each_option_changes_what_is_trained(change, plain):
+    model, images = trained(**change)
+    assert images.shape == plain.shape and not np.array_equal(images, plain)
+    assert model.classes == (0 if "conditional" not in change else change.get("classes", 10))
+
+
+def test_all_options_are_among_the_changes():
+    tried = {"batch_size"}.union(*CHANGES)
+    assert tried == {field.name for field in dataclasses.fields(GANOptions)}
+
+
+def test_clipped_weights_stay_within_the_limit():
+    model, _ = trained(regularizer="weight-clipping", regularizer_weight=0.005)
+    for p in model.discriminator.parameters():
+        assert abs(p.numpy()).max() <= np.float32(0.005)
+
+
+def test_packs_are_images_stacked_along_the_channels():
+    model = small(packing=2)
+    x = mg.asarray(IMAGES)
+    packs = model.shown(x, None)
+    np.testing.assert_array_equal(packs.numpy(), IMAGES.reshape(2, 2, 28, 28))
+    assert model.score(x).shape == (2, 1)
+
+
+def test_a_discriminator_sees_how_a_batch_varies():
+    model = small(minibatch_stddev=True, normalization="none")
+    alike = mg.asarray(np.repeat(IMAGES[:1], 4, axis=0))
+    alone, among = model.score(alike).numpy()[0], model.score(mg.asarray(IMAGES)).numpy()[0]
+    assert alone != among  # the first image is the same
+
+
+@pytest.mark.parametrize("kind", ["embedding", "projection"])
+def test_conditional_networks_heed_the_label(kind):
+    model, _ = trained(conditional=kind)
+    z = mg.Generator(3).normal((1, 100))
+    pictures = [model.decode(z, mg.asarray(np.array([y]))) for y in (0, 1)]
+    assert not np.array_equal(*pictures)
+    x = mg.asarray(IMAGES[:1])
+    zero, one = (model.score(x, mg.asarray(np.array([y]))).item() for y in (0, 1))
+    assert zero != one
+    np.testing.assert_array_equal(
+        model.sample(12, mg.Generator(2))[10:],
+        model.sample(12, mg.Generator(2), labels=[*range(10), 0, 1])[10:],
+    )
+
+
+def test_labels_that_do_not_fit_are_refused():
+    model = small(conditional="projection", classes=3)
+    with pytest.raises(ValueError, match="labels are 0 to 3, expected 0 to 2"):
+        model.sample(4, mg.Generator(0), labels=[0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"labels are int64 \(2,\), expected integers \(4,\)"):
+        model.sample(4, mg.Generator(0), labels=[0, 1])
+    with pytest.raises(ValueError, match="the images have no labels"):
+        model.step(IMAGES, None, mg.Generator(0))
+    with pytest.raises(ValueError, match="takes no labels"):
+        small().sample(2, mg.Generator(0), labels=[0, 1])
+
+
+def test_the_number_of_classes_is_that_of_the_learnt_vectors():
+    model = small(conditional="projection", classes=3)
+    assert model.classes == 3 and model.discriminator.embedding.weight.shape[0] == 3
+    assert model.generator.embedding.weight.shape[0] == 3
+
+
+def test_images_that_critic_steps_do_not_divide_are_refused():
+    model = small(critic_steps=3)
+    with pytest.raises(ValueError, match="got 4 images, expected a multiple of critic_steps 3"):
+        model.step(IMAGES, None, mg.Generator(0))
+
+
+def test_interpolation_in_one_dimension_is_a_line_and_no_images_are_no_images():
+    model = small(latent=1)
+    assert np.isfinite(model.interpolate(4, mg.Generator(0))).all()
+    assert model.sample(0, mg.Generator(0)).shape == (0, 1, 28, 28)
+
+
+def test_truncated_noise_lies_within_the_limit_and_is_normal_there():
+    model = small()
+    z = model._truncated(500, 0.5, mg.Generator(0)).numpy()
+    assert abs(z).max() <= 0.5
+    inside = np.random.default_rng(0).standard_normal(200_000)
+    inside = inside[abs(inside) <= 0.5]
+    assert z.std() == pytest.approx(inside.std(), rel=0.02)
+    near = model.sample(8, mg.Generator(0), truncation=0.1)
+    assert near.std(0).mean() < model.sample(8, mg.Generator(0)).std(0).mean()
+    with pytest.raises(ValueError, match="truncation is 0"):
+        model.sample(2, mg.Generator(0), truncation=0)
+
+
+def test_a_run_of_critic_steps_goes_on_bit_for_bit_from_its_state():
+    model, rng = small(critic_steps=2, spectral_norm=True, normalization="none"), mg.Generator(1)
+    images = np.tile(IMAGES, (2, 1, 1, 1))
+    model.step(images, None, rng)
+    state = {k: np.copy(v) if hasattr(v, "shape") else v for k, v in model.state_dict().items()}
+    held = rng.state_dict()
+    first = model.step(images, None, rng)
+    again = small(critic_steps=2, spectral_norm=True, normalization="none")
+    again.load_state_dict(state)
+    other = mg.Generator(9)
+    other.load_state_dict(held)
+    second = again.step(images, None, other)
+    assert [v.item() for v in first.values()] == [v.item() for v in second.values()]
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, again.state_dict()[name])
+
+
+CAPTURED = [
+    {},
+    {"critic_steps": 2, "spectral_norm": True},
+    {"loss": "wasserstein", "regularizer": "gradient-penalty"},
+    {"conditional": "projection"},
+    {"diff_augment": "color,translation,cutout"},
+]
+
+
+@pytest.mark.parametrize("change", CAPTURED, ids=str)
+def test_captured_steps_give_the_bits_of_ordinary_ones(change):
+    def run(wrap):
+        model = DCGAN(DCGANOptions(**BASE | change), (1, 28, 28), rng=mg.Generator(0))
+        step, rng = wrap(model.step), mg.Generator(1)
+        n = model.options.critic_steps
+        images, labels = np.tile(IMAGES, (n, 1, 1, 1)), np.tile(LABELS, n)
+        return [v.item() for _ in range(5) for v in step(images, labels, rng).values()]
+
+    assert run(mg.capture) == run(lambda step: step)
 
 
 def test_interpolation_ends_at_its_two_noise_vectors():
