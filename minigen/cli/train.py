@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="steps between checkpoints (default: one a minute)")  # fmt: skip
     parser.add_argument("--sample-every", type=int, metavar="N",
                         help="steps between grids of samples (default: 20 grids)")  # fmt: skip
+    parser.add_argument("--on-collapse", metavar="WHAT",
+                        help="when training goes wrong: warn (the default), stop, rollback to the"
+                        " last good state and try again, or off")  # fmt: skip
     parser.add_argument("--options", action="store_true", help="show what --set takes for MODEL")
 
 
@@ -46,6 +49,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     shared = {
         "steps": args.steps, "device": args.device, "threads": args.threads, "progress": watch,
         "checkpoint_every": args.checkpoint_every, "sample_every": args.sample_every,
+        "on_collapse": args.on_collapse,
     }  # fmt: skip
     if args.resume is not None:
         _check_resume(args)
@@ -102,6 +106,7 @@ def _tell(done: Any, args: argparse.Namespace, output: Output) -> None:
                 "step": done.step,
                 "steps": done.config.steps,
                 "losses": done.losses,
+                "findings": directory.findings(),
                 "samples": str(samples[-1]) if samples else None,
                 "report": str(directory.report),
                 "stopped_by": signal.Signals(done.signal).name if done.signal else None,

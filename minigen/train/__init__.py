@@ -8,14 +8,17 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from minigen.train.errors import Diverged, RunError, UsageError
+from minigen.train.errors import Collapsed, Diverged, RunError, UsageError
 
 if TYPE_CHECKING:
     from minigen.train.build import load_run
     from minigen.train.loop import Run, fit, resume
     from minigen.train.registry import register
 
-__all__ = ["Diverged", "Run", "RunError", "UsageError", "fit", "load_run", "register", "resume"]
+__all__ = [
+    "Collapsed", "Diverged", "Run", "RunError", "UsageError", "fit", "load_run", "register",
+    "resume",
+]  # fmt: skip
 
 _WHERE = {"Run": "loop", "fit": "loop", "resume": "loop", "load_run": "build",
           "register": "registry"}  # fmt: skip

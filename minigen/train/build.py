@@ -69,6 +69,33 @@ def build_model(config: RunConfig) -> Any:
     return model if config.device == backend.CPU else model.to(config.device)
 
 
+def check_fit(model: Any, options: Any, dataset: Dataset) -> None:
+    """UsageError where the data has fewer images than a step takes, or not the labels that the
+    model is told.
+    """
+    name, images, labels = dataset.name, len(dataset), dataset.labels
+    size, updates = getattr(options, "batch_size", 1), getattr(options, "critic_steps", 1)
+    if updates > 1 and size * updates > images:
+        raise UsageError(
+            f"{name}: batch_size {size} x critic_steps {updates} are {size * updates} images a"
+            f" step, of {images}; expected a product of at most {images}"
+        )
+    classes = getattr(model, "classes", 0)
+    if not classes:
+        return
+    if labels is None:
+        raise UsageError(
+            f"{name}: has no labels, and the model is told them (classes={classes}); give data"
+            " with labels, or a model without: --set conditional=none"
+        )
+    if not 0 <= labels.min() <= labels.max() < classes:
+        enough = f"; --set classes={labels.max() + 1}" if labels.min() >= 0 else ""
+        raise UsageError(
+            f"{name}: labels are {labels.min()} to {labels.max()}, and the model knows classes="
+            f"{classes}, 0 to {classes - 1}{enough}"
+        )
+
+
 def open_data(config: RunConfig, split: str) -> Dataset:
     """The 'train' or 'test' images of a config.
 

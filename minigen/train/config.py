@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import minigen
 from minigen.train.errors import UsageError, nearest
@@ -41,6 +41,7 @@ class RunConfig:
     checkpoint_every: int = 0  # steps; 0: once a minute
     sample_every: int = 0  # steps; 0: twenty times a run
     log_every: int = 0  # steps; 0: each step on the CPU, each tenth on a GPU
+    on_collapse: str = "warn"  # or stop, rollback, off: what to do about one
     capture: bool = True  # on a GPU, steps as CUDA graphs where the model's can be
     data: DataConfig = field(default_factory=DataConfig)
     options: Any = None  # an instance of the model's Options
@@ -74,7 +75,7 @@ class RunConfig:
         )
 
 
-_TOP = {
+_TOP: dict[str, Any] = {
     "steps": int,
     "seed": int,
     "device": str,
@@ -82,6 +83,7 @@ _TOP = {
     "checkpoint_every": int,
     "sample_every": int,
     "log_every": int,
+    "on_collapse": Literal["warn", "stop", "rollback", "off"],
     "capture": bool,
 }
 _AT_LEAST = {"steps": 1, "threads": 0, "checkpoint_every": 0, "sample_every": 0, "log_every": 0}
@@ -293,7 +295,7 @@ def _option(cls: Any, key: str, value: Any, what: str) -> Any:
         )
     least = names[key].metadata.get("least")
     values = converted if isinstance(converted, tuple) else (converted,)
-    if least is not None and not all(value >= least for value in values):
+    if least is not None and not all(value is None or value >= least for value in values):
         raise UsageError(f"{what}: got {converted!r}, expected at least {least}")
     return converted
 

@@ -19,6 +19,14 @@ class Diverged(RunError):
     """A loss or a weight is no longer a finite number; the last good state is in a checkpoint."""
 
 
+class Collapsed(RunError):
+    """What a model learns has gone wrong, though its numbers are finite; `names` says how."""
+
+    def __init__(self, message: str, names: Iterable[str] = ()):
+        super().__init__(message)
+        self.names = list(names)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, the known name most like `name`, with all of them if none is close."""
     lower = {each.lower(): each for each in known}

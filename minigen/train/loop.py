@@ -30,15 +30,19 @@ def fit(
     checkpoint_every: int | None = None,
     sample_every: int | None = None,
     threads: int | None = None,
+    on_collapse: str | None = None,
     progress: Any = False,
 ) -> Run:
     """Train a model (a name of `minigen list`, or "package.module:Class") in a new run directory.
 
+    `on_collapse` says what to do when training goes wrong: "warn" (the default) goes on, "stop"
+    and "rollback" keep the last good state, at which the one stops and from which the other tries
+    again, three times at most; "off" does not look.
     `options` are values for the model's Options, `settings` the same as texts "key=value", `config`
     a TOML file such as a run's config.toml. `progress` is True for a bar or lines on standard
     output, or a watch as in `train.progress`.
     Raises UsageError for what cannot be done, DataError for bad data, Diverged for a loss that is
-    not finite, RunError when the run cannot be written.
+    not finite, Collapsed as `on_collapse` says, RunError when the run cannot be written.
     """
     made = make_config(
         model,
@@ -46,6 +50,7 @@ def fit(
         flags={
             "steps": steps, "seed": seed, "device": device, "batch_size": batch_size,
             "checkpoint_every": checkpoint_every, "sample_every": sample_every, "threads": threads,
+            "on_collapse": on_collapse,
         },
         data={"source": None if data is None else str(data)},
         settings=settings,
@@ -74,6 +79,7 @@ def resume(
     checkpoint_every: int | None = None,
     sample_every: int | None = None,
     threads: int | None = None,
+    on_collapse: str | None = None,
     progress: Any = False,
 ) -> Run:
     """Go on with a run from its newest checkpoint as if it had never stopped, to `steps` in all.
@@ -86,7 +92,7 @@ def resume(
     try:
         config = directory.read_config().changed(
             steps=steps, device=device, threads=threads,
-            checkpoint_every=checkpoint_every, sample_every=sample_every,
+            checkpoint_every=checkpoint_every, sample_every=sample_every, on_collapse=on_collapse,
         )  # fmt: skip
         with Stop(_watch(progress)) as stop:
             trainer = Trainer(directory, config, stop)

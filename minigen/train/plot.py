@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BUCKETS = 240  # at most: a longer series is the mean of each bucket over the band of its extremes
+FEW = 25  # points that are marked, each
 
 
 def have_matplotlib() -> bool:
@@ -14,21 +15,33 @@ def have_matplotlib() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def line_chart(title: str, xs: Sequence[float], ys: Sequence[float], x_label: str = "step") -> str:
-    """An SVG of y over x, or "" where there is no finite y."""
+def line_chart(
+    title: str,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    x_label: str = "step",
+    *,
+    lows: Sequence[float] | None = None,
+    highs: Sequence[float] | None = None,
+) -> str:
+    """An SVG of y over x, or "" where there is no finite y.
+
+    `lows` and `highs` bound a band around the line; where one is NaN it has no width.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
-    pairs = np.array([xs, ys], np.float64)
-    pairs = pairs[:, np.isfinite(pairs[1])]
-    if not pairs.size:
+    points = np.array([xs, ys, lows or ys, highs or ys], np.float64)
+    points = points[:, np.isfinite(points[1])]
+    if not points.size:
         return ""
-    parts = np.array_split(pairs, min(BUCKETS, pairs.shape[1]), axis=1)
+    points = np.where(np.isfinite(points), points, points[1])
+    parts = np.array_split(points, min(BUCKETS, points.shape[1]), axis=1)
     x = [part[0, -1] for part in parts]
     figure = Figure(figsize=(4.8, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.fill_between(x, [p[1].min() for p in parts], [p[1].max() for p in parts], alpha=0.25)
-    axes.plot(x, [p[1].mean() for p in parts], marker="." if len(parts) == 1 else "")
+    axes.fill_between(x, [p[2].min() for p in parts], [p[3].max() for p in parts], alpha=0.25)
+    axes.plot(x, [p[1].mean() for p in parts], marker="." if len(parts) < FEW else "")
     axes.set_title(title.replace("$", r"\$"), loc="left")
     axes.set_xlabel(x_label)
     axes.grid(alpha=0.3)

@@ -1,12 +1,12 @@
 """Progress: a bar on a terminal, plain lines elsewhere, or nothing: how a loop is watched.
 
 A watch has `running(config, step)`, a context around the loop; `step(step, losses)` after steps;
-and `stopping()`, called from a signal handler.
+and `stopping()`, called from a signal handler. `stages` is for work in named parts.
 """
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 LINE_SECONDS = 10.0  # between plain lines
@@ -40,6 +40,7 @@ class Lines(Silent):
 
     def step(self, step: int, losses: Mapping[str, float]) -> None:
         now = time.monotonic()
+        self.first = min(self.first, step - 1)  # a run that was rolled back begins earlier
         edge = step in (self.first + 1, self.total)
         if not edge and now - self.shown < LINE_SECONDS:
             return
@@ -112,6 +113,35 @@ def watch_for(console: Any = None) -> Silent:
 
         console = Console()
     return Bar(console) if console.is_terminal else Lines(console)
+
+
+@contextlib.contextmanager
+def stages(console: Any) -> Iterator[Callable[[str, int, int], None]]:
+    """A function of (what is being done, done, total): bars on a terminal that go at the end, else
+    plain lines, ten seconds apart.
+    """
+    if not console.is_terminal:
+        last = time.monotonic()
+
+        def line(what: str, done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= LINE_SECONDS:
+                last = time.monotonic()
+                console.print(f"{what} {done}/{total}", markup=False, soft_wrap=True)
+
+        yield line
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def bar(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what)
+            progress.update(tasks[what], completed=done, total=total, visible=done < total)
+
+        yield bar
 
 
 def shown(losses: Mapping[str, float]) -> str:

@@ -1,9 +1,10 @@
 """report.html: one file, without links to others, that shows a run to whoever opens it."""
 
 import base64
-import json
+import math
 import statistics
 import time
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 from minigen import files
 from minigen.train.config import RunConfig
 from minigen.train.errors import RunError
+from minigen.train.evaluations import read_evaluations
 from minigen.train.plot import have_matplotlib, line_chart
 from minigen.train.progress import duration
 from minigen.train.run_directory import RunDirectory
 
-NOT_LOSSES = ("step", "images_per_second", "seconds")  # in a line of metrics.jsonl
+# In a line of metrics.jsonl.
+NOT_LOSSES = ("step", "images_per_second", "seconds", "health", "findings")
+MADE_ALIKE = ("data", "images", "samples", "features")  # evaluations that a curve may join
 PICTURES = 8  # sample grids shown, spread over the run
 
 
@@ -34,7 +38,8 @@ def write_report(
         f"<h1>{escape(title)}</h1>",
         f"<p>{_summary(config, metrics, step, ending)}</p>",
         _samples(directory),
-        _charts(metrics),
+        _losses(metrics),
+        _health(directory, metrics),
         _final(metrics),
         _evaluation(directory),
         _config(directory),
@@ -81,15 +86,36 @@ def _step(file: Path) -> int:
     return int(file.stem.removeprefix("step-"))
 
 
-def _charts(metrics: list[dict[str, Any]]) -> str:
+def _losses(metrics: list[dict[str, Any]]) -> str:
     names = [name for name in (metrics[-1] if metrics else {}) if name not in NOT_LOSSES]
     if not have_matplotlib():
         return "<h2>Losses</h2>\n<p>Charts need matplotlib: pip install 'minigen[plot]'</p>"
+    charts = _charts(metrics, names)
+    return f"<h2>Losses</h2>\n{charts}" if charts else ""
+
+
+def _health(directory: RunDirectory, metrics: list[dict[str, Any]]) -> str:
+    """What was found wrong while training, and the signs that were watched."""
+    looks = [{"step": r["step"], **r["health"]} for r in metrics if "health" in r]
+    found = directory.findings()
+    if not looks and not found:
+        return ""
+    items = "".join(
+        f"<li><b>step {each['step']:,}, {escape(each['name'])}</b>: {escape(each['text'])}</li>"
+        for each in found
+    )
+    names = dict.fromkeys(name for each in looks for name in each if name != "step")
+    told = f"<ul>{items}</ul>" if items else "<p>Nothing was found wrong.</p>"
+    return f"<h2>Health</h2>\n{told}\n{_charts(looks, names) if have_matplotlib() else ''}"
+
+
+def _charts(records: list[dict[str, Any]], names: Iterable[str]) -> str:
+    """A row of charts, one for each name that records have numbers of."""
     charts = []
     for name in names:
-        drawn = [record for record in metrics if isinstance(record.get(name), int | float)]
+        drawn = [record for record in records if isinstance(record.get(name), int | float)]
         charts.append(line_chart(name, [r["step"] for r in drawn], [r[name] for r in drawn]))
-    return f'<h2>Losses</h2>\n<div class="row">{"".join(charts)}</div>' if charts else ""
+    return f'<div class="row">{"".join(charts)}</div>' if any(charts) else ""
 
 
 def _final(metrics: list[dict[str, Any]]) -> str:
@@ -98,28 +124,46 @@ def _final(metrics: list[dict[str, Any]]) -> str:
     rows = {
         name: f"{value:,.6g}" if isinstance(value, float) else value
         for name, value in metrics[-1].items()
-        if name != "step"
+        if name not in ("step", "health", "findings")
     }
     return f"<h2>At step {metrics[-1]['step']:,}</h2>\n{_table(rows)}"
 
 
 def _evaluation(directory: RunDirectory) -> str:
-    if not directory.evaluation.is_file():
+    """The newest step's evaluation of most samples as a table, and once there are two steps each
+    metric over steps.
+    """
+    found = read_evaluations(directory.evaluation)
+    if not found:
         return ""
-    try:
-        found = json.loads(directory.evaluation.read_text("utf-8"))
-        rows = {
-            name: f"{_number(each['value'])} ({_number(each['low'])} to {_number(each['high'])})"
-            for name, each in found["metrics"].items()
-        }
-        step = int(found["step"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{directory.evaluation}: damaged ({error!r}); remove it") from error
-    return f"<h2>On images not trained on, at step {step:,}</h2>\n{_table(rows)}"
+    newest = found[-1]
+    rows = {
+        name: f"{_number(each['value'])} ({_number(each['low'])} to {_number(each['high'])})"
+        for name, each in newest["metrics"].items()
+    }
+    alike = [each for each in found if all(each.get(k) == newest.get(k) for k in MADE_ALIKE)]
+    curve = list({each["step"]: each for each in alike}.values())  # of several seeds, one a step
+    title = f"<h2>On images not trained on, at step {newest['step']:,}</h2>"
+    return f"{title}\n{_table(rows)}{_evaluation_charts(curve)}"
 
 
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.6g}"
+def _evaluation_charts(found: list[dict[str, Any]]) -> str:
+    names = dict.fromkeys(name for each in found for name in each["metrics"])
+    charts = []
+    for name in names if have_matplotlib() else ():
+        points = [
+            (each["step"], each["metrics"][name]) for each in found if name in each["metrics"]
+        ]
+        # What is measured of real images alone is no curve of the model's.
+        if len(points) > 1 and not name.endswith("-of-real"):
+            steps, intervals = zip(*points, strict=True)
+            values, lows, highs = ([i[k] for i in intervals] for k in ("value", "low", "high"))
+            charts.append(line_chart(name, steps, values, lows=lows, highs=highs))
+    return f'\n<div class="row">{"".join(charts)}</div>' if charts else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else "?"
 
 
 def _config(directory: RunDirectory) -> str:

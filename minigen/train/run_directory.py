@@ -119,6 +119,24 @@ class RunDirectory:
             io.prune_checkpoints(self.checkpoints, KEEP)
         return folder
 
+    def return_to(self, step: int, state: dict[str, Any]) -> None:
+        """Make the state after `step` steps the newest checkpoint, and drop checkpoints and samples
+        of later steps.
+
+        It is written first: a crash in between leaves later checkpoints, which lead here again.
+        """
+        folder = self.checkpoints / f"step-{step:08d}"
+        with _writing(self.path):
+            io.save_checkpoint(folder, state)
+            for grid in self.grids():
+                if grid.stem > folder.name:
+                    grid.unlink()
+            for later in self.checkpoints.glob("step-*"):
+                if later.name > folder.name:
+                    aside = files.temporary(later)  # renamed first: never half of one
+                    later.rename(aside)
+                    files.remove(aside)
+
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The newest state that is whole, or None when there is none yet.
 
@@ -147,6 +165,10 @@ class RunDirectory:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         return files.read_jsonl(self.metrics_file) if self.metrics_file.exists() else []
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What was found wrong while training: {"step", "name", "text"}, in order."""
+        return [each for record in self.read_metrics() for each in record.get("findings", ())]
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run will do again."""

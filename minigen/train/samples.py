@@ -1,7 +1,8 @@
-"""Images (n, C, H, W) in [0, 1] laid out as one picture, and written as a file."""
+"""Images (n, C, H, W) in [0, 1] laid out as a picture, pictures as an animation, and files."""
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from minigen.train.errors import RunError, UsageError
 
 GAP = 2  # pixels between two images
 READABLE = 560  # a grid narrower than this is enlarged by a whole factor
+FRAMES, FRAME_SIZE = 100, 640  # at most, in an animation; its size in pixels
+FRAME_MS, LAST_MS = 200, 2000  # how long a frame and the last one are shown
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -53,12 +56,50 @@ def save_picture(path: str | Path, picture: np.ndarray) -> Path:
         Image.fromarray(picture).save(stream, format_name)
     except (OSError, ValueError) as error:  # a format of black and white only, or of small pictures
         raise UsageError(f"{path}: {error}; use .png") from error
+    return save_bytes(path, stream.getvalue())
+
+
+def animation(pictures: Sequence[Path]) -> tuple[bytes, int]:
+    """An animated GIF of picture files in their order, and how many frames it has.
+
+    Of more than FRAMES pictures as many are taken, evenly spread, with the first and the last. All
+    are brought to the size of the last, at most FRAME_SIZE pixels. Raises RunError for a file that
+    is no picture.
+    """
+    from PIL import Image
+
+    count = min(FRAMES, len(pictures))
+    chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+    frames = []
+    for path in chosen:
+        try:
+            with Image.open(path) as picture:
+                frames.append(picture.convert("L" if picture.mode == "L" else "RGB"))
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's words for damage
+            raise RunError(f"{path}: cannot be read as a picture: {error}") from error
+    scale = min(1, FRAME_SIZE / max(frames[-1].size))
+    width, height = (max(1, round(length * scale)) for length in frames[-1].size)
+    frames = [
+        each if each.size == (width, height) else each.resize((width, height), Image.Resampling.BOX)
+        for each in frames
+    ]
+    stream = io.BytesIO()
+    frames[0].save(
+        stream, "GIF", save_all=True, append_images=frames[1:], loop=0,
+        duration=[FRAME_MS] * (count - 1) + [LAST_MS],
+    )  # fmt: skip
+    return stream.getvalue(), count
+
+
+def save_bytes(path: str | Path, content: bytes) -> Path:
+    """Write a picture's file, and its folder where there is none; RunError when it cannot be."""
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be written: {error.strerror}") from error
     try:
-        files.write_atomic(path, stream.getvalue())
+        files.write_atomic(path, content)
     except OSError as error:
         raise RunError(str(error)) from error
     return path

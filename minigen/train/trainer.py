@@ -22,7 +22,8 @@ from minigen.graph import cuda_graphs
 from minigen.random import Generator
 from minigen.train import build, report
 from minigen.train.config import RunConfig
-from minigen.train.errors import Diverged, RunError, UsageError
+from minigen.train.errors import Collapsed, Diverged, RunError, UsageError
+from minigen.train.health import Health
 from minigen.train.readback import Losses, Readback
 from minigen.train.run_directory import RunDirectory
 from minigen.train.samples import grid, save_picture
@@ -62,8 +63,12 @@ class Trainer:
             )
         config.image_shape = dataset.image_shape
         self.model = build.build_model(config)
-        self.rng = Generator(config.seed, config.device).spawn("steps")
-        self.batch_size = getattr(config.options, "batch_size", 32)
+        build.check_fit(self.model, config.options, dataset)
+        self.health = Health(config, self.model)
+        self.rng = self._stream()
+        self.batch_size = getattr(
+            self.model, "images_per_step", getattr(config.options, "batch_size", 32)
+        )
         try:
             self.batches = Batches(
                 dataset,
@@ -79,8 +84,7 @@ class Trainer:
         self.losses: dict[str, float] = {}
         self.readback = Readback()
         self.saved: int | None = None  # the step of the newest checkpoint
-        self._snapshot: tuple[int, dict[str, Any]] | None = None
-        self._snapshot_at = self._snapshot_cost = 0.0
+        self._start = self._snapshot_at = self._snapshot_cost = 0.0
         self._checkpoint_at = self._checkpoint_cost = 0.0
         self._logged = (0, 0.0)  # step and seconds of the last line of metrics
 
@@ -95,6 +99,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "rng": self.rng.state_dict(),
             "batches": self.batches.state_dict(),
+            "health": self.health.state_dict(self.step),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -111,7 +116,9 @@ class Trainer:
             self.batches.load_state_dict(state["batches"])
         except ValueError as error:
             raise UsageError(str(error)) from error
+        self.health.load_state_dict(state)
         self.step, self.seconds = self.saved, _ = state["step"], state["seconds"]
+        self._start = time.monotonic() - self.seconds
         self._logged = (self.step, self.seconds)
         records = self.directory.read_metrics()
         last = [record for record in records if record.get("step", 0) <= self.step][-1:]
@@ -133,8 +140,8 @@ class Trainer:
             graphs = cuda_graphs(self.config.capture)
             with self.watch.running(self.config, self.step), graphs:
                 self._loop()
-        except Diverged as error:
-            raise Diverged(f"{error}; {self._keep_last_good()}") from error
+        except (Diverged, Collapsed) as error:
+            raise type(error)(f"{error}; {self._keep_last_good(error)}") from error
         except DataError as error:
             if self.saved != self.step:
                 self._checkpoint()
@@ -162,34 +169,69 @@ class Trainer:
             self.dataset.name,
             self.directory,
         )
+        notice = getattr(self.model, "notice", None)
+        text = notice(self.config.steps) if notice is not None else ""
+        if text:
+            log.warning("%s", text)
 
     def _loop(self) -> None:
         config = self.config
-        sample_every = config.sample_every or -(-config.steps // 20)
-        log_every = config.log_every or (1 if config.device == backend.CPU else 10)
         if self.step == 0 and self.stop.signal is None:
             self._sample()
-        start = time.monotonic() - self.seconds
+        self._start = time.monotonic() - self.seconds
         self._checkpoint_at = time.monotonic()
         step = self._captured_step()
+        if self.health.keeps and self.health.good is None:
+            self.health.keep(self.state())
         while self.step < config.steps and self.stop.signal is None:
-            self._take_snapshot()
-            images, labels = next(self.batches)
-            losses = step(images, labels, self.rng)
-            self.step += 1
-            self.seconds = time.monotonic() - start
-            last = self.step == config.steps
-            ends, save = last or bool(self.stop.signal), self._checkpoint_due() and not last
-            self.readback.put(self.step, self.seconds, losses, ends or self.step % log_every == 0)
-            self._log_arrived(wait=ends or save)
-            if save:
-                self._checkpoint()
-            if self.step % sample_every == 0 or last:
-                self._sample()
+            try:
+                self._next_step(step)
+            except (Diverged, Collapsed) as error:
+                self._go_back(error)
+                step = self._captured_step()
         self._log_arrived(wait=True)
         if self.saved != self.step:
             self._checkpoint()
         report.write_report(self.directory, config, self.step, self.stop.signal)
+
+    def _next_step(self, step: Any) -> None:
+        """One step, and all that is due after it."""
+        config, health = self.config, self.health
+        sample_every = config.sample_every or -(-config.steps // 20)
+        log_every = config.log_every or (1 if config.device == backend.CPU else 10)
+        self._take_snapshot()
+        images, labels = next(self.batches)
+        losses = step(images, labels, self.rng)
+        self.step += 1
+        self.seconds = time.monotonic() - self._start
+        last, look = self.step == config.steps, health.due(self.step)
+        findings = health.examine(self.step, losses, images, labels) if look else ()
+        ends, save = last or bool(self.stop.signal), self._checkpoint_due() and not last
+        shown = ends or look or self.step % log_every == 0
+        self.readback.put(self.step, self.seconds, losses, shown)
+        self._log_arrived(wait=ends or save or look)
+        if look and health.judge(self.step, findings) and health.keeps:
+            self._check_weights()
+            health.keep(self.state())
+        if save:
+            self._checkpoint()
+        if self.step % sample_every == 0 or last:
+            self._sample()
+
+    def _go_back(self, error: RunError) -> None:
+        """Stand at the last good state, with other random numbers; or raise the error."""
+        attempt, since = self.health.next_attempt(error), self.step
+        self.readback.close()
+        self.restore(self.health.good or {})
+        self.rng.load_state_dict(self._stream().spawn(attempt).state_dict())
+        self.health.begin(attempt, error, since, self.step)
+        self.health.keep(self.state())
+        self.directory.return_to(self.step, self.state())
+        self.directory.forget_metrics_after(self.step)
+
+    def _stream(self) -> Generator:
+        """The random numbers that the run's steps begin with."""
+        return Generator(self.config.seed, self.config.device).spawn("steps")
 
     def _captured_step(self) -> Any:
         """The model's step, on a GPU as a CUDA graph if it is one to be replayed."""
@@ -220,6 +262,7 @@ class Trainer:
                 **self.losses,
                 "images_per_second": round(rate, 2),
                 "seconds": round(losses.seconds, 3),
+                **self.health.record(losses.step),
             }
         )
         self.watch.step(losses.step, self.losses)
@@ -256,24 +299,27 @@ class Trainer:
     def _take_snapshot(self) -> None:
         """Now and then, for 2% of the time at most, a copy in memory for the day of divergence."""
         begun = time.monotonic()
-        if self.config.device != backend.CPU:
-            return  # it would wait for the GPU; the checkpoints have to do
+        if self.config.device != backend.CPU or self.health.keeps:
+            return  # it would wait for the GPU, where the checkpoints have to do
         if begun - self._snapshot_at < 50 * self._snapshot_cost:
             return
         try:
             self._check_weights()
         except Diverged:
             return  # the losses will tell, with the step
-        self._snapshot = self.step, _copied(self.state())
+        self.health.keep(self.state())
         self._snapshot_at = time.monotonic()
         self._snapshot_cost = self._snapshot_at - begun
 
-    def _keep_last_good(self) -> str:
-        """Save the last state that was good, and say where it is and what may help."""
-        if self._snapshot is not None and self._snapshot[0] > (self.saved or -1):
-            step, state = self._snapshot
-            self.directory.save_checkpoint(step, state)
-            self.saved = step
+    def _keep_last_good(self, error: RunError) -> str:
+        """Make the last good state the newest checkpoint, and say where it is and what may help."""
+        good = self.health.good
+        if good is not None and (self.health.keeps or good["step"] > (self.saved or -1)):
+            self.directory.return_to(good["step"], good)
+            self.saved = good["step"]
+        if isinstance(error, Collapsed):  # which says what helps
+            report.write_report(self.directory, self.config, self.step, None, "collapsed")
+            return self._kept()
         lr = getattr(self.config.options, "lr", None)
         lower = f"--set lr={lr / 10:g}" if isinstance(lr, float) else "a lower learning rate"
         report.write_report(self.directory, self.config, self.step, None, "diverged")
@@ -286,12 +332,3 @@ class Trainer:
         if self.saved is None:
             return "there is no checkpoint yet"
         return f"the last good state is {self.directory.checkpoints / f'step-{self.saved:08d}'}"
-
-
-def _copied(state: Any) -> Any:
-    """The nested state with its arrays copied."""
-    if isinstance(state, Mapping):
-        return {key: _copied(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [_copied(value) for value in state]
-    return state.copy() if isinstance(state, np.ndarray) else state

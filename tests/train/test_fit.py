@@ -133,9 +133,7 @@ def test_nothing_is_overwritten(work):
 
 def test_default_folders_are_numbered(work):
     first, second = (fit(MODEL, data="images.npy", steps=1).directory for _ in range(2))
-    assert [str(first), str(second)] == [
-        f"runs/fake-images-{i}" for i in (1, 2)
-    ]
+    assert [str(first), str(second)] == [f"runs/fake-images-{i}" for i in (1, 2)]
 
 
 def test_a_wrong_request_leaves_no_folder(work):
@@ -150,6 +148,42 @@ def test_a_wrong_request_leaves_no_folder(work):
         with pytest.raises(UsageError, match=message):
             run(work, **more)
     assert not (work / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (None, {}, r"un\.npz \(train\): has no labels.*classes=10.*--set conditional=none$"),
+        (49, {}, r"labels are 0 to 49.*classes=10, 0 to 9; --set classes=50$"),
+        (50, {"classes": 50}, "labels are 0 to 50.*--set classes=51$"),
+        (-1, {}, "labels are -1 to 0, and the model knows classes=10, 0 to 9$"),
+    ],
+)
+def test_labels_that_a_model_does_not_know_leave_no_folder(work, labels, options, message):
+    images = np.zeros((200, 28, 28), np.uint8)
+    extreme = {} if labels is None else {"labels": np.r_[labels, np.zeros(199, int)]}
+    np.savez(work / "un.npz", images=images, **extreme)
+    with pytest.raises(UsageError, match=message) as error:
+        fit("cgan", data="un.npz", out="run", steps=3, options={"channels": 2, **options})
+    assert "\n" not in str(error.value)
+    assert not (work / "run").exists()
+
+
+def test_a_step_of_several_batches_says_how_many_images_it_takes(work):
+    np.save(work / "few.npy", np.zeros((60, 28, 28), np.uint8))
+    with pytest.raises(UsageError, match=r"batch_size 64 x critic_steps 5 are 320 .*at most 54"):
+        fit("wgan", data="few.npy", out="run", steps=3, options={"channels": 2})
+    assert not (work / "run").exists()
+
+
+def test_a_model_may_warn_of_the_steps_planned(work, caplog):
+    run(work)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    np.save(work / "images.npy", np.zeros((40, 28, 28), np.uint8))
+    options = {"channels": 2, "batch_size": 2, "phase_steps": 4}
+    fit("pggan", data="images.npy", out=work / "grown", steps=3, options=options)
+    (text,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert text.startswith("pggan: 3 steps of phase_steps=4 end at 7x7 pixels; for 28x28")
 
 
 def test_data_that_cannot_be_read_leaves_no_folder(work):

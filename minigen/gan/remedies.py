@@ -1,0 +1,75 @@
+"""What is known to help a GAN that goes wrong, as flags that change what is set now.
+
+A way is a set of options with the values that they would get, which may depend on the present
+options. Ways that change nothing, or that do not go together with the rest, are not proposed.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from minigen.gan.options import check_combination
+
+Way = Mapping[str, Any]
+PROPOSED = 2  # ways, at most
+
+
+def _discriminator_lr(options: Any) -> float:
+    return options.lr if options.discriminator_lr is None else options.discriminator_lr
+
+
+def _unmixed(other: str) -> Callable[[Any], str]:
+    """The normalization, `other` in place of batch norm, which mixes images."""
+    return lambda o: other if o.normalization == "batch" else o.normalization
+
+
+SLOWER_DISCRIMINATOR = {"discriminator_lr": lambda o: min(o.lr, _discriminator_lr(o) / 2)}
+FASTER_DISCRIMINATOR = {"discriminator_lr": lambda o: 2 * _discriminator_lr(o)}
+SLOWER_GENERATOR = {"lr": lambda o: o.lr / 2, "discriminator_lr": _discriminator_lr}
+SLOWER = {"lr": lambda o: o.lr / 4,
+          "discriminator_lr": lambda o: min(o.lr, _discriminator_lr(o)) / 4}  # fmt: skip
+BOTH_SLOWER = {"lr": lambda o: o.lr / 4}  # of models with one learning rate
+MORE_DIVERSE = {"gamma": lambda o: min(o.gamma + 0.2, 1.0)}  # began's
+MORE_CRITIC_STEPS = {"critic_steps": lambda o: 2 * o.critic_steps}
+WASSERSTEIN = {"loss": "wasserstein", "regularizer": "gradient-penalty",
+               "normalization": _unmixed("layer")}  # fmt: skip
+PENALTY = {"regularizer": "gradient-penalty", "normalization": _unmixed("layer")}
+R1 = {"regularizer": "r1", "normalization": _unmixed("none")}
+SPECTRAL = {"spectral_norm": True, "normalization": _unmixed("none")}
+NON_SATURATING = {"loss": "non-saturating"}
+PACKING = {"packing": lambda o: 2 * o.packing}
+VARIATION_SHOWN = {"minibatch_stddev": True}
+AUGMENTED = {"diff_augment": lambda o: o.diff_augment or "color,translation,cutout"}
+CLIPPED = {"clip_grad_norm": lambda o: o.clip_grad_norm / 10 or 1.0}
+
+
+def propose(*ways: Way) -> Callable[[Any], str]:
+    """A function of a model's options: 'try --set ..., or --set ...' of the first ways that fit."""
+
+    def remedy(options: Any) -> str:
+        fitting = [text for text in (_flags(way, options) for way in ways) if text]
+        return f"try {', or '.join(fitting[:PROPOSED])}" if fitting else "try another --seed"
+
+    return remedy
+
+
+def _flags(way: Way, options: Any) -> str:
+    """The changes of a way as flags; "" where it is none, or is refused."""
+    if not all(hasattr(options, name) for name in way):
+        return ""
+    values = {k: v(options) if callable(v) else v for k, v in way.items()}
+    changed = {k: v for k, v in values.items() if v != getattr(options, k)}
+    if changed.keys() <= {"normalization"}:
+        return ""
+    try:
+        if hasattr(options, "loss"):  # one of GANOptions, of parts that combine
+            check_combination(dataclasses.replace(options, **changed))
+    except ValueError:
+        return ""
+    return " ".join(f"--set {name}={_text(value)}" for name, value in changed.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
