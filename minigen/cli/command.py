@@ -22,6 +22,7 @@ VERBS = {
     "sample": "make new images with a trained model",
     "evaluate": "measure a trained model on images not trained on",
     "gradcheck": "check the gradients of every op against finite differences",
+    "weights": "import trained networks that measure images",
     "kernels": "compile the CUDA kernels ahead of time",
 }
 

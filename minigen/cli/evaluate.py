@@ -1,57 +1,179 @@
-"""`minigen evaluate`: a trained model on images that it was not trained on."""
+"""`minigen evaluate`: a trained model, and the images that it makes, against images that it was not
+trained on.
+"""
 
 import argparse
-import json
+import logging
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 from minigen.cli.output import Output
+from minigen.train.errors import RunError, UsageError, nearest
+from minigen.train.progress import stages
+
+LOSSES = "losses"  # beside the metrics of samples: what the model itself evaluates
+SAMPLES = 10_000  # at most, unless -n says otherwise
+SET_BYTES = 1 << 30  # of the images of one set that are held in memory
+BATCH = 1000  # samples, or images read, at a time
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder of a run")
+    parser.add_argument("-n", type=int, metavar="N", help="samples to make (default: as many as"
+                        " held-out images, at most 10,000)")  # fmt: skip
+    parser.add_argument("--metrics", metavar="A,B", help="only these (default: all that fit):"
+                        " frechet, kernel-distance, precision-recall, ...")  # fmt: skip
+    parser.add_argument("--features", metavar="NAME", help="network whose features are compared"
+                        " (default: the one for the data)")  # fmt: skip
     parser.add_argument("--device", metavar="DEVICE", help="cpu or cuda (default: the run's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S",
-                        help="of the model's random numbers (default: 0)")  # fmt: skip
+                        help="of all random numbers (default: 0)")  # fmt: skip
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from minigen import files
     from minigen.random import Generator
     from minigen.train import report
     from minigen.train.build import load_run, open_data
     from minigen.train.config import check_seed
-    from minigen.train.errors import RunError
+    from minigen.train.evaluations import add_evaluation, jsonable, read_evaluations
 
     check_seed(args.seed)
+    chosen = _chosen(args)
     trained = load_run(args.run, args.device)
+    directory = trained.directory
+    read_evaluations(directory.evaluation)  # what is damaged is told before the work, not after
     data = open_data(trained.config, "test")
-    rng = Generator(args.seed, trained.config.device).spawn("evaluate")
     output.say(f"{len(data)} images of {data.name}, not trained on; step {trained.step}")
-    found = trained.model.evaluate(_batches(trained, data), rng)
-    metrics = {
-        name: {key: _finite(each[key]) for key in ("value", "low", "high")}
-        for name, each in found.items()
-    }
+    rng = Generator(args.seed, trained.config.device)
+    metrics: dict[str, dict[str, float]] = {}
+    record: dict[str, Any] = {"step": trained.step, "data": data.name, "images": len(data),
+                              "samples": None, "features": None, "seed": args.seed}  # fmt: skip
+    with nullcontext() if output.quiet else stages(output.console) as progress:
+        if chosen != [LOSSES]:
+            record["samples"] = args.n or min(SAMPLES, len(data))
+            network = _network(args, trained, data, chosen)
+            record["features"] = network and network.name
+            metrics = _of_samples(trained, data, network, chosen, record["samples"], rng, progress)
+        if chosen is None or LOSSES in chosen:
+            batches = _batches(trained, data, progress)
+            metrics.update(trained.model.evaluate(batches, rng.spawn("evaluate")))
     if args.json:
-        output.result(metrics)
+        output.result(jsonable(metrics))
     else:
         rows = [(name, *map(_shown, each.values())) for name, each in metrics.items()]
         output.table("", ["metric", "value>", "low>", "high>"], rows)
     # Shown first: the folder may be somebody else's, where nothing can be written.
-    record = {"step": trained.step, "images": len(data), "data": data.name, "metrics": metrics}
-    directory = trained.directory
-    try:
-        files.write_text_atomic(directory.evaluation, json.dumps(record, indent=1) + "\n")
-    except OSError as error:
-        raise RunError(str(error)) from error
+    add_evaluation(directory.evaluation, {**record, "metrics": metrics})
     report.write_report(directory, trained.config, trained.step)
     output.say(f"low to high: 95% confidence interval; kept in {directory.evaluation}")
     return 0
 
 
-def _batches(trained: Any, data: Any) -> Iterator[tuple[Any, Any]]:
+def _chosen(args: argparse.Namespace) -> list[str] | None:
+    """The names of --metrics, None for all; UsageError, with the nearest name, for a wrong one."""
+    from minigen.metrics.features import NAMES
+    from minigen.metrics.suite import METRICS
+
+    if args.n is not None and args.n < 2:
+        raise UsageError(f"-n is {args.n}, expected at least 2")
+    if args.features is not None and args.features not in NAMES:
+        raise UsageError(f"--features: no network {args.features!r}{nearest(args.features, NAMES)}")
+    if args.metrics is None:
+        return None
+    known = [*METRICS, LOSSES]
+    names = [each.strip() for each in args.metrics.split(",")]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--metrics: no metric {name!r}{nearest(name, known)}")
+    return names
+
+
+def _network(args: argparse.Namespace, trained: Any, data: Any, chosen: Any) -> Any:
+    """The feature network for the data, or the one asked for; None where there is none."""
+    from minigen.metrics.features import default_features, feature_network
+    from minigen.metrics.suite import IN_FEATURES
+
+    if chosen is not None and not set(chosen) & IN_FEATURES:
+        return None
+    name = args.features or default_features(data.name, data.image_shape)
+    try:
+        return feature_network(name, device=trained.config.device) if name else None
+    except ValueError as error:
+        raise UsageError(f"--features: {error}") from error
+
+
+def _of_samples(
+    trained: Any, data: Any, network: Any, chosen: Any, n: int, rng: Any, progress: Any
+) -> dict[str, dict[str, float]]:
+    """The metrics of n samples of the model; of all that can be computed if none are chosen."""
+    from minigen.metrics.suite import Misfit, evaluate_samples
+    from minigen.random import Generator
+    from minigen.train.build import open_data
+
+    fake, fake_labels = _draw(trained, n, rng.spawn("samples"), progress)
+    real, real_labels = _held(data)
+    train, _ = _held(open_data(trained.config, "train"))
+    try:
+        return evaluate_samples(
+            fake, real, train, features=network, rng=Generator(rng.seed).spawn("metrics"),
+            metrics=chosen and [each for each in chosen if each != LOSSES],
+            classify=network is not None and _tells_classes(network, data),
+            fake_labels=fake_labels, real_labels=real_labels, progress=progress,
+        )  # fmt: skip
+    except Misfit as error:
+        raise UsageError(f"--metrics {error}") from error
+
+
+def _tells_classes(network: Any, data: Any) -> bool:
+    """Whether the classes that the network was taught are those of the data."""
+    from minigen.data.catalogue import FASHION_CLASSES
+    from minigen.data.stacked import CLASSES
+
+    taught = {
+        "lenet-fashion": (FASHION_CLASSES,), "lenet-mnist": (tuple("0123456789"), CLASSES)
+    }  # fmt: skip
+    return data.classes in taught.get(network.name, ())
+
+
+def _draw(trained: Any, n: int, rng: Any, progress: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """n samples (n, C, H, W) and their labels, all classes in turn, or None without classes."""
+    model = trained.model
+    classes = getattr(model, "classes", 0)
+    labels = np.arange(n) % classes if classes else None
+    fake = np.empty((n, *model.image_shape), np.float32)
+    for start in range(0, n, BATCH):
+        part = slice(start, min(start + BATCH, n))
+        given = {} if labels is None else {"labels": labels[part]}
+        fake[part] = model.sample(part.stop - start, rng, **given)
+        if progress is not None:
+            progress("samples", part.stop, n)
+    bad = n - int(np.isfinite(fake).all((1, 2, 3)).sum())
+    if bad:
+        raise RunError(
+            f"{trained.directory}: {bad} of {n} samples of step {trained.step} hold NaN or"
+            " infinity: the run has diverged; train again with a lower learning rate"
+        )
+    return fake, labels
+
+
+def _held(data: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """(images (N, C, H, W) in [0, 1], labels or None) of all the data, as far as SET_BYTES hold."""
+    n = min(len(data), max(2, SET_BYTES // (4 * int(np.prod(data.image_shape)))))
+    if n < len(data):
+        log.info("%s: every %.3gth image is used", data.name, len(data) / n)
+    chosen = np.linspace(0, len(data) - 1, n).astype(np.int64)
+    images = np.empty((n, *data.image_shape), np.float32)
+    for start in range(0, n, BATCH):
+        images[start : start + BATCH] = data.batch(chosen[start : start + BATCH])[0]
+    return images, None if data.labels is None else data.labels[chosen]
+
+
+def _batches(trained: Any, data: Any, progress: Any) -> Iterator[tuple[Any, Any]]:
     """Each image once, in the model's range of values and on its device."""
     from minigen import backend
 
@@ -59,15 +181,13 @@ def _batches(trained: Any, data: Any) -> Iterator[tuple[Any, Any]]:
     low, high = trained.model.value_range
     size = getattr(trained.config.options, "batch_size", 64)
     for start in range(0, len(data), size):
-        images, labels = data.batch(range(start, min(start + size, len(data))))
+        stop = min(start + size, len(data))
+        images, labels = data.batch(range(start, stop))
         labels = None if labels is None else backend.to_device(labels, device)
         yield backend.to_device(images * (high - low) + low, device), labels
+        if progress is not None:
+            progress("losses on held-out images", stop, len(data))
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no NaN; an interval that one image alone cannot give is null."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5g}"
+def _shown(value: float) -> str:
+    return f"{value:.5g}" if math.isfinite(value) else "-"

@@ -10,20 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigen.cli import main
 from tests.train.fake_model import MODEL
 from tests.train.support import ROOT, start
-
-
-@pytest.fixture
-def call(capsys):
-    """call(*words) -> (exit code, standard output, standard error)."""
-
-    def call(*words):
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
