@@ -159,6 +159,41 @@ def fresh(*arguments, environment=None):
     return json.loads(out.stdout)
 
 
+def keyed(names, runs):
+    """{what determines a run, its values by these names: the run}; the last of equal ones."""
+    return {json.dumps([run[name] for name in names], sort_keys=True): run for run in runs}
+
+
+def read_json(path):
+    """What a JSON file holds; {} where there is none."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def as_text(document):
+    return json.dumps(document, indent=1) + "\n"
+
+
+def update_json(path, change, text=as_text):
+    """Write change(what a JSON file holds by now), a document, and return that.
+
+    Processes, or threads, that share a folder take turns, so that none writes over what another has
+    found since it began. A reader finds the old file or the new one, whole.
+    """
+    import fcntl
+
+    from minigen import files
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)  # a lock on it leaves no file behind
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        document = change(read_json(path))
+        files.write_text_atomic(path, text(document))
+    finally:
+        os.close(folder)
+    return document
+
+
 def resident(key="VmRSS"):
     """This process's resident memory (VmRSS) or its peak (VmHWM), in MB (Linux only)."""
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -6,6 +6,7 @@ with NumPy arrays they return their losses as floats; `step` takes tensors and r
 """
 
 import contextlib
+import copy
 import math
 
 import torch
@@ -72,7 +73,7 @@ class GANStep(Step):
 
     def __init__(self, generator, discriminator, lr, beta1, how):
         super().__init__(how)
-        self.discriminator = discriminator
+        self.generator, self.discriminator = generator, discriminator
         self.g_optimizer = self.adam(generator.parameters(), lr, (beta1, 0.999))
         self.d_optimizer = self.adam(discriminator.parameters(), lr, (beta1, 0.999))
         self.g, self.d = self.compiled(generator), self.compiled(discriminator)
@@ -133,15 +134,61 @@ class CriticStep(Step):
         self.optimizer = self.adam(critic.parameters(), lr, betas)
 
     def step(self, real, noise, mixing):
-        real = self.image(real)
         with torch.no_grad():
             fake = self.generator(noise)
+        loss, penalty = self.improve(self.image(real), fake, mixing)
+        return (loss + self.weight * penalty,)
+
+    def improve(self, real, fake, mixing):
+        """One update of the critic; the critic's loss and the penalty."""
         mix = torch.lerp(fake, real, mixing).requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(mix).sum(), mix, create_graph=True)
         penalty = ((slope.square().sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
-        loss = self.critic(fake).mean() - self.critic(real).mean() + self.weight * penalty
-        self.update(self.optimizer, loss)
-        return (loss.detach(),)
+        loss = self.critic(fake).mean() - self.critic(real).mean()
+        self.update(self.optimizer, loss + self.weight * penalty)
+        return loss.detach(), penalty.detach()
+
+
+class WGANGPStep(CriticStep):
+    """Algorithm 1 whole: the critic's steps, then one of the generator on the last noise.
+
+    `noise` and `mixing` have a row for each of the critic's steps, `real` a part for each.
+    """
+
+    def __init__(self, critic, generator, lr, betas, weight, how):
+        super().__init__(critic, generator, lr, betas, weight, how)
+        self.g_optimizer = self.adam(generator.parameters(), lr, betas)
+
+    def step(self, real, noise, mixing):
+        parts = list(zip(real.chunk(len(noise)), noise, mixing, strict=True))
+        for i, (part, z, shares) in enumerate(parts, 1):
+            with torch.set_grad_enabled(i == len(parts)):
+                fake = self.generator(z)
+            loss, penalty = self.improve(self.image(part), fake.detach(), shares)
+        with _frozen(self.critic):
+            g_loss = -self.critic(fake).mean()
+            self.g_optimizer.zero_grad(set_to_none=True)
+            g_loss.backward()
+        self.g_optimizer.step()
+        return loss, penalty, g_loss.detach()
+
+
+class Average:
+    """A copy of a network with averaged weights, by the rule of minigen.optim.EMA with `warmup`."""
+
+    def __init__(self, network, decay):
+        self.present, self.network = network, copy.deepcopy(network)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self):
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        pairs = zip(self.network.parameters(), self.present.parameters(), strict=True)
+        for average, weights in pairs:
+            average.lerp_(weights, 1 - decay)
+        for kept, buffer in zip(self.network.buffers(), self.present.buffers(), strict=True):
+            kept.copy_(buffer)
 
 
 class VAEStep(Step):

@@ -47,6 +47,8 @@ def _empty(m):
     if isinstance(m, nn.BatchNorm1d):
         kind = t.BatchNorm2d if isinstance(m, nn.BatchNorm2d) else t.BatchNorm1d
         return kind(m.num_features)
+    if isinstance(m, nn.GroupNorm):
+        return t.GroupNorm(m.num_groups, len(m.weight), m.eps)
     if isinstance(m, nn.LeakyReLU):
         return _activation(m.negative_slope)
     if isinstance(m, nn.MaxPool2d):

@@ -4,10 +4,12 @@ import minigen as mg
 from minigen import nn, optim
 from minigen.gan.dcgan import DCGAN, DCGANOptions
 from minigen.gan.gan import GAN, GANOptions
-from minigen.gan.losses import discriminator_loss, non_saturating
+from minigen.gan.losses import LOSSES
 from minigen.gan.regularizers import gradient_penalty
 
 from .base import Workload, images
+
+LOSS = LOSSES["non-saturating"]
 
 
 class GANWorkload(Workload):
@@ -100,7 +102,7 @@ class InfoGAN(Workload):
         fake = self.generator(mg.concatenate([noise, category, codes], axis=1))
 
         def d_loss_of(real, fake):
-            return discriminator_loss(self.judge(self.body(real)), self.judge(self.body(fake)))
+            return LOSS.discriminator(self.judge(self.body(real)), self.judge(self.body(fake)))
 
         d_loss, grads = mg.value_and_grad(d_loss_of, self.d_side)(real, fake.detach())
         self.d_optimizer.step(grads)
@@ -109,7 +111,7 @@ class InfoGAN(Workload):
         guess = self.recognise(features)
         missed = mg.cross_entropy(guess[:, :10], labels)
         missed = missed + 0.5 * ((guess[:, 10:] - codes) ** 2).sum(1).mean()
-        g_loss = non_saturating(self.judge(features))
+        g_loss = LOSS.generator(self.judge(features))
         grads = mg.grad(g_loss + missed, self.g_side.parameters(), retain_graph=False)
         self.g_optimizer.step(grads)
         return d_loss, g_loss.detach(), missed.detach()

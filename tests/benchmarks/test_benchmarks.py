@@ -18,7 +18,9 @@ NAMES = (
     "gan", "vae", "dcgan-28", "dcgan-32", "dcgan-64", "wgan-gp-32", "conv-vae-32", "infogan-28",
     "mine-20d", "dncnn-40", "unet-64", "vgg16-256",
 )  # fmt: skip
-SCRIPTS = ("train_step", "kernels", "shapes", "scaling", "curves", "chart", "gpu_check")
+SCRIPTS = (
+    "train_step", "kernels", "shapes", "scaling", "curves", "chart", "gpu_check", "metrics_parity",
+)  # fmt: skip
 
 
 @pytest.fixture
