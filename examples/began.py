@@ -1,6 +1,6 @@
 """BEGAN on the embedded Fashion-MNIST: watch k and the measure of convergence.
 
-python examples/began.py [--steps 4000]
+    python examples/began.py [--steps 4000]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A small BigGAN of the embedded Fashion-MNIST: truncation trades variety for quality.
 
-python examples/biggan.py [--steps 1200]
+    python examples/biggan.py [--steps 1200]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A conditional GAN of Fashion-MNIST: a row of samples for each class that one asks for.
 
-python examples/cgan.py [--steps 2000]
+    python examples/cgan.py [--steps 2000]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train a DCGAN on the embedded Fashion-MNIST and write a grid of samples.
 
-python examples/dcgan.py [--steps 2000]
+    python examples/dcgan.py [--steps 2000]
 """
 
 import argparse

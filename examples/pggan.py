@@ -1,6 +1,6 @@
 """Progressive growing on the embedded Fashion-MNIST: samples at 7, 14 and 28 pixels.
 
-python examples/pggan.py [--steps 1500]
+    python examples/pggan.py [--steps 1500]
 """
 
 import argparse

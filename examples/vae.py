@@ -1,6 +1,6 @@
 """Train the dense VAE on Fashion-MNIST; write its reconstructions and its latent plane.
 
-python examples/vae.py [--steps 6000]
+    python examples/vae.py [--steps 6000]
 """
 
 import argparse

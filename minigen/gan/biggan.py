@@ -18,6 +18,7 @@ import minigen as mg
 from minigen import nn
 from minigen.gan.gan import GAN, GANOptions
 from minigen.gan.networks import square_size
+from minigen.nn.module import keeping
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
@@ -114,21 +115,17 @@ class BigGAN(GAN):
             if draw is None:
                 yield
                 return
-            buffers = [b for norm in norms for b in norm.buffers()]
-            before = [b.data.copy() for b in buffers]
-            try:
+            with keeping([buffer for norm in norms for buffer in norm.buffers()]):
                 self._measure(norms, draw)
                 yield
-            finally:
-                for buffer, array in zip(buffers, before, strict=True):
-                    _write(buffer, array)
 
     def _measure(self, norms: list[nn.BatchNorm2d], draw: Callable[[], Tensor]) -> None:
         """Give batch norms the means of the statistics of `standing` batches."""
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.training, norm.momentum = True, None  # the mean of all since the count was 0
-            _write(norm.num_batches_tracked, 0)
+            if norm.num_batches_tracked is not None:
+                nn.init.zeros_(norm.num_batches_tracked)
         try:
             for _ in range(self.options.standing):
                 z = draw()
@@ -306,8 +303,3 @@ def _orthogonal(network, rng):
             nn.init.orthogonal_(layer.weight, rng=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _write(tensor, values):
-    tensor.data[...] = values
-    tensor.version[0] += 1

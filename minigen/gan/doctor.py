@@ -14,6 +14,7 @@ import minigen as mg
 from minigen import nn
 from minigen.gan.rules import RULES
 from minigen.nn.doctor import Doctor
+from minigen.nn.module import keeping
 from minigen.random import Generator
 from minigen.tensor import Tensor, raw
 
@@ -123,14 +124,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Inside, layers compute as in training; afterwards their buffers, and the generators of random
     numbers that they hold, are as before.
     """
-    kept = [(t, t.data.copy()) for t in model.buffers()]
     drawn = [(g, g.state_dict()) for g in model.stateful() if isinstance(g, Generator)]
     try:
-        yield
+        with keeping(model.buffers()):
+            yield
     finally:
-        for t, array in kept:
-            t.data[...] = array
-            t.version[0] += 1
         for generator, state in drawn:
             generator.load_state_dict(state)
 

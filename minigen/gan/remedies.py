@@ -39,7 +39,6 @@ SPECTRAL = {"spectral_norm": True, "normalization": _unmixed("none")}
 NON_SATURATING = {"loss": "non-saturating"}
 PACKING = {"packing": lambda o: 2 * o.packing}
 VARIATION_SHOWN = {"minibatch_stddev": True}
-AUGMENTED = {"diff_augment": lambda o: o.diff_augment or "color,translation,cutout"}
 CLIPPED = {"clip_grad_norm": lambda o: o.clip_grad_norm / 10 or 1.0}
 
 

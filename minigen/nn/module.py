@@ -8,12 +8,14 @@ other object with `state_dict` and `load_state_dict` (an optimiser, an EMA, a Ge
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 
 from minigen import backend
+from minigen.graph import written
 from minigen.tensor import Tensor
 
 
@@ -260,6 +262,18 @@ def _kind(type_: type) -> str:
 _KINDS: dict[str, Any] = {
     "dict": dict, "sequence": (list, tuple), "tensor": Tensor, "module": Module,
 }  # fmt: skip
+
+
+@contextmanager
+def keeping(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the Tensors may be written into; afterwards they hold what they held before."""
+    before = [t.data.copy() for t in tensors]
+    try:
+        yield
+    finally:
+        for t, array in zip(tensors, before, strict=True):
+            t.data[...] = array
+        written(*tensors)
 
 
 def _own(module: Module) -> Iterator[tuple[str, Tensor]]:
