@@ -7,6 +7,7 @@ import numpy as np
 
 import minigen as mg
 from minigen import nn, optim
+from minigen.nn.latent import great_circle
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
@@ -24,13 +25,6 @@ class Generative(nn.Model):
     value_range = (-1.0, 1.0)
     generator: nn.Module
     ema: optim.EMA | None = None
-
-    @property
-    def classes(self) -> int:
-        """How many classes `sample` can be asked for; 0 where the generator takes no labels."""
-        if getattr(self.options, "conditional", "none") == "none":
-            return 0
-        return self.options.classes
 
     def noise(self, n: int, rng: Generator) -> Tensor:
         """z ~ N(0, I), (n, latent)."""
@@ -55,13 +49,13 @@ class Generative(nn.Model):
         better images, fewer kinds (Brock et al. 2018, section 3.1). Raises ValueError.
         """
         z = self.noise(n, rng) if truncation is None else self._truncated(n, truncation, rng)
-        return self.decode(z, self._labels(n, labels))
+        return self.decode(z, self.chosen_labels(n, labels))
 
     def interpolate(self, n: int, rng: Generator, *, label: int = 0) -> np.ndarray:
         """n images on the great circle between two noise vectors (White 2016), of one class."""
         a, b = self.noise(2, rng).numpy().astype(np.float64)
         z = great_circle(a, b, n)
-        labels = self._labels(n, [label] * n) if self.classes else None
+        labels = self.chosen_labels(n, [label] * n) if self.classes else None
         return self.decode(mg.asarray(z.astype(np.float32), device=self.device), labels)
 
     @mg.no_grad()
@@ -74,26 +68,6 @@ class Generative(nn.Model):
                 parts.append(self.generate(z[i : i + CHUNK], chosen).numpy())
         return np.clip(np.concatenate(parts) / 2 + 0.5, 0, 1)
 
-    def _labels(self, n: int, labels: Any) -> Tensor | None:
-        """Labels (n,) on the model's device, checked."""
-        name, classes = type(self).__name__, self.classes
-        if not classes:
-            if labels is not None:
-                raise ValueError(
-                    f"{name}: takes no labels; train with --set conditional=projection"
-                )
-            return None
-        chosen = np.arange(n) % classes if labels is None else np.asarray(labels)
-        if chosen.shape != (n,) or chosen.dtype.kind not in "iu":
-            raise ValueError(
-                f"{name}: labels are {chosen.dtype} {chosen.shape}, expected integers ({n},)"
-            )
-        if n and not 0 <= chosen.min() <= chosen.max() < classes:
-            raise ValueError(
-                f"{name}: labels are {chosen.min()} to {chosen.max()}, expected 0 to {classes - 1}"
-            )
-        return mg.asarray(chosen.astype(np.int64), device=self.device)
-
     def _truncated(self, n: int, limit: float, rng: Generator) -> Tensor:
         """Noise with every number redrawn until its size is at most `limit`."""
         if not limit > 0:
@@ -105,12 +79,3 @@ class Generative(nn.Model):
                 return mg.asarray(z, device=self.device)
             z[outside] = self.noise(n, rng).numpy()[outside]
         raise ValueError(f"truncation is {limit}, too small to draw noise within it")
-
-
-def great_circle(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
-    """n points (n, D) from a to b as on a sphere; on a line where they lie on one with 0."""
-    t = np.linspace(0, 1, n)[:, None]
-    angle = np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1))
-    if np.sin(angle) < 1e-6:
-        return (1 - t) * a + t * b
-    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)

@@ -129,7 +129,7 @@ class BigGAN(GAN):
         try:
             for _ in range(self.options.standing):
                 z = draw()
-                self.generate(z, self._labels(len(z), None))
+                self.generate(z, self.chosen_labels(len(z), None))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.training, norm.momentum = False, momentum

@@ -4,17 +4,14 @@ What the signs mean is in `rules`, and what helps in `remedies`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import minigen as mg
-from minigen import nn
 from minigen.gan.rules import RULES
-from minigen.nn.doctor import Doctor
-from minigen.nn.module import keeping
+from minigen.nn.doctor import Doctor, untouched
 from minigen.random import Generator
 from minigen.tensor import Tensor, raw
 
@@ -117,20 +114,6 @@ class EnergyDoctor(GANDoctor):
         real, fake = float(on_real.mean()), float(on_fake.mean())
         aim = self.model.options.gamma * real
         return {"real": real, "fake": fake, **({"equilibrium": fake / aim} if aim else {})}
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Inside, layers compute as in training; afterwards their buffers, and the generators of random
-    numbers that they hold, are as before.
-    """
-    drawn = [(g, g.state_dict()) for g in model.stateful() if isinstance(g, Generator)]
-    try:
-        with keeping(model.buffers()):
-            yield
-    finally:
-        for generator, state in drawn:
-            generator.load_state_dict(state)
 
 
 def norm(grads: Sequence[Tensor | None]) -> float:

@@ -1,17 +1,11 @@
-"""What is known to help a GAN that goes wrong, as flags that change what is set now.
+"""What is known to help a GAN that goes wrong (ways as `nn.remedies` has them)."""
 
-A way is a set of options with the values that they would get, which may depend on the present
-options. Ways that change nothing, or that do not go together with the rest, are not proposed.
-"""
-
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from minigen.gan.options import check_combination
-
-Way = Mapping[str, Any]
-PROPOSED = 2  # ways, at most
+from minigen.nn import remedies
+from minigen.nn.remedies import Way
 
 
 def _discriminator_lr(options: Any) -> float:
@@ -44,31 +38,9 @@ CLIPPED = {"clip_grad_norm": lambda o: o.clip_grad_norm / 10 or 1.0}
 
 def propose(*ways: Way) -> Callable[[Any], str]:
     """A function of a model's options: 'try --set ..., or --set ...' of the first ways that fit."""
-
-    def remedy(options: Any) -> str:
-        fitting = [text for text in (_flags(way, options) for way in ways) if text]
-        return f"try {', or '.join(fitting[:PROPOSED])}" if fitting else "try another --seed"
-
-    return remedy
+    return remedies.propose(*ways, check=_check)
 
 
-def _flags(way: Way, options: Any) -> str:
-    """The changes of a way as flags; "" where it is none, or is refused."""
-    if not all(hasattr(options, name) for name in way):
-        return ""
-    values = {k: v(options) if callable(v) else v for k, v in way.items()}
-    changed = {k: v for k, v in values.items() if v != getattr(options, k)}
-    if changed.keys() <= {"normalization"}:
-        return ""
-    try:
-        if hasattr(options, "loss"):  # one of GANOptions, of parts that combine
-            check_combination(dataclasses.replace(options, **changed))
-    except ValueError:
-        return ""
-    return " ".join(f"--set {name}={_text(value)}" for name, value in changed.items())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _check(options: Any) -> None:
+    if hasattr(options, "loss"):  # one of GANOptions, of parts that combine
+        check_combination(options)

@@ -37,8 +37,9 @@ from minigen.nn.conv import (
 )
 from minigen.nn.equalized import EqualizedConv2d, EqualizedConvTranspose2d, EqualizedLinear
 from minigen.nn.linear import Dropout, Dropout2d, Embedding, Linear
+from minigen.nn.masked import HorizontalConv2d, VerticalConv2d
 from minigen.nn.minibatch import MinibatchStddev
-from minigen.nn.model import Model, default, mean_interval, option, replayable
+from minigen.nn.model import Model, default, mean_interval, no_interval, option, replayable
 from minigen.nn.module import Module
 from minigen.nn.norm import (
     BatchNorm1d,
@@ -54,10 +55,10 @@ __all__ = [
     "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d",
     "ConditionalBatchNorm2d", "Conv2d", "ConvTranspose2d", "Dropout", "Dropout2d", "Embedding",
     "EqualizedConv2d", "EqualizedConvTranspose2d", "EqualizedLinear", "Flatten", "GroupNorm",
-    "Identity", "InstanceNorm2d", "Lambda", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d",
-    "MinibatchStddev", "Model", "Module", "ModuleList", "PixelNorm", "PixelShuffle", "ReLU",
-    "ReflectionPad2d", "ReplicationPad2d", "Reshape", "SelfAttention2d", "Sequential", "SiLU",
-    "Sigmoid", "Softmax", "Softplus", "SpectralNorm", "Tanh", "Unflatten", "Upsample",
-    "ZeroPad2d", "default", "init", "mean_interval", "option", "orthogonal_penalty",
-    "replayable", "spectral_norm",
+    "HorizontalConv2d", "Identity", "InstanceNorm2d", "Lambda", "LayerNorm", "LeakyReLU",
+    "Linear", "MaxPool2d", "MinibatchStddev", "Model", "Module", "ModuleList", "PixelNorm",
+    "PixelShuffle", "ReLU", "ReflectionPad2d", "ReplicationPad2d", "Reshape", "SelfAttention2d",
+    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "SpectralNorm", "Tanh", "Unflatten",
+    "Upsample", "VerticalConv2d", "ZeroPad2d", "default", "init", "mean_interval", "no_interval",
+    "option", "orthogonal_penalty", "replayable", "spectral_norm",
 ]  # fmt: skip

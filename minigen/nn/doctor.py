@@ -6,10 +6,12 @@ signs seen several times in a row mean). What is then done to the run is for tra
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from minigen.nn.module import Module, keeping
 from minigen.random import Generator
 
 Signs = Mapping[str, float]
@@ -161,3 +163,17 @@ class Doctor:
         self._last = [dict(signs) for signs in state["last"]]
         self._best, self._counts = dict(state["best"]), dict(state["counts"])
         self._active, self._suspects = list(state["active"]), state["suspects"]
+
+
+@contextmanager
+def untouched(model: Module) -> Iterator[None]:
+    """Inside, layers compute as in training; afterwards their buffers, and the generators of random
+    numbers that they hold, are as before.
+    """
+    drawn = [(g, g.state_dict()) for g in model.stateful() if isinstance(g, Generator)]
+    try:
+        with keeping(model.buffers()):
+            yield
+    finally:
+        for generator, state in drawn:
+            generator.load_state_dict(state)

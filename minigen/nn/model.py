@@ -1,5 +1,6 @@
 """Model: what every generative model offers to training, sampling and evaluation."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import field, fields
@@ -10,6 +11,7 @@ import numpy as np
 from minigen.nn.doctor import Doctor
 from minigen.nn.module import Module
 from minigen.random import Generator
+from minigen.tensor import Tensor, asarray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,10 +50,66 @@ class Model(Module):
 
     Options: ClassVar[type]
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    patch_size: ClassVar[int | None] = None  # of photographs: cut into squares, not resized
+    generates: ClassVar[bool] = True  # new images; False: `sample` shows what becomes of others
 
     def __init__(self, options: Any, image_shape: tuple[int, ...]):
         super().__init__()
         self.options, self.image_shape = options, tuple(image_shape)
+
+    @property
+    def classes(self) -> int:
+        """How many classes `sample` can be asked for; 0 where the model takes no labels."""
+        if getattr(self.options, "conditional", "none") == "none":
+            return 0
+        return self.options.classes
+
+    def chosen_labels(self, n: int, labels: Any) -> Tensor | None:
+        """Labels (n,) int64 on the model's device, checked; None for a model without classes.
+
+        Without `labels` the classes come in turn: 0, 1, 2, ... Raises ValueError.
+        """
+        name, classes = type(self).__name__, self.classes
+        if not classes:
+            if labels is not None:
+                raise ValueError(
+                    f"{name}: takes no labels; train a conditional model, as --set conditional=..."
+                    " makes it"
+                )
+            return None
+        chosen = np.arange(n) % classes if labels is None else asarray(labels).numpy()
+        if chosen.shape != (n,) or chosen.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name}: labels are {chosen.dtype} {chosen.shape}, expected integers ({n},)"
+            )
+        if n and not 0 <= chosen.min() <= chosen.max() < classes:
+            raise ValueError(
+                f"{name}: labels are {chosen.min()} to {chosen.max()}, expected 0 to {classes - 1}"
+            )
+        return asarray(chosen.astype(np.int64), device=self.device)
+
+    def known(self, labels: Any) -> Tensor | None:
+        """The labels of images that exist where the model is told them; ValueError where the data
+        has none. Nothing is read on the host, so that recorded steps can ask.
+        """
+        if not self.classes:
+            return None
+        if labels is None:
+            raise ValueError(
+                f"conditional={self.options.conditional}: the images have no labels; give data"
+                " with labels, or --set conditional=none"
+            )
+        return asarray(labels)
+
+    def labels_of(self, images: Any, labels: Any) -> Tensor | None:
+        """As `chosen_labels`, of images that exist: they have labels, and no classes in turn."""
+        self.known(labels)
+        return self.chosen_labels(len(images), labels)
+
+    @property
+    def replays_on_cpu(self) -> bool:
+        """Whether a recorded step (`mg.capture`) is faster on a CPU, too: one of many small ops."""
+        return False
 
     @property
     def images_per_step(self) -> int:
@@ -99,5 +157,10 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     """The mean of independent values and its 95% confidence interval (normal approximation)."""
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
-    half = 1.96 * float(array.std(ddof=1)) / len(array) ** 0.5 if len(array) > 1 else float("nan")
+    half = 1.96 * float(array.std(ddof=1)) / len(array) ** 0.5 if len(array) > 1 else math.nan
     return {"value": mean, "low": mean - half, "high": mean + half}
+
+
+def no_interval(value: float) -> dict[str, float]:
+    """A value whose confidence interval is not known."""
+    return {"value": float(value), "low": math.nan, "high": math.nan}

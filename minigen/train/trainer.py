@@ -234,9 +234,10 @@ class Trainer:
         return Generator(self.config.seed, self.config.device).spawn("steps")
 
     def _captured_step(self) -> Any:
-        """The model's step, on a GPU as a CUDA graph if it is one to be replayed."""
+        """The model's step; replayed if it is one to be, and pays: always so on a GPU."""
         step, on_gpu = self.model.step, self.config.device != backend.CPU
-        chosen = on_gpu and self.config.capture and getattr(step, "replayable", False)
+        pays = on_gpu or getattr(self.model, "replays_on_cpu", False)
+        chosen = pays and self.config.capture and getattr(step, "replayable", False)
         return capture(step) if chosen else step
 
     def _log_arrived(self, wait: bool) -> None:

@@ -19,7 +19,7 @@ from tests.cuda.referenced import referenced
 SMALL = {"batch_size": 4, "latent": 3}
 MODELS = [
     ("dcgan", "GAN.step", SMALL | {"channels": 2}),
-    ("vae", "VAE._update", SMALL | {"encoder": (8,), "decoder": (8,)}),
+    ("vae", "VAE.step", SMALL | {"encoder": (8,), "decoder": (8,)}),
 ]
 
 
