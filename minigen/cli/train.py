@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", help="folder to make (default: one in runs/)")
     parser.add_argument("--config", metavar="FILE", help="settings in TOML, as a run's config.toml")
     parser.add_argument("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
-                        help="an option of the model, or data.image_size, data.channels,"
-                        " data.augment; may be repeated")  # fmt: skip
+                        help="an option of the model, or data.image_size, data.patch_size,"
+                        " data.channels, data.augment; may be repeated")  # fmt: skip
     parser.add_argument("--resume", metavar="RUN", help="go on with a run; --steps may extend it")
     parser.add_argument("--checkpoint-every", type=int, metavar="N",
                         help="steps between checkpoints (default: one a minute)")  # fmt: skip

@@ -5,7 +5,7 @@ Here live arrays and files only, in NumPy; nothing here may know of models or tr
 
 from minigen.data.augment import parse as parse_augment
 from minigen.data.batches import Batches
-from minigen.data.catalogue import load, names, photo, photo_names
+from minigen.data.catalogue import load, names, photo, photo_names, takes_patches
 from minigen.data.dataset import DataError, Dataset
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "parse_augment",
     "photo",
     "photo_names",
+    "takes_patches",
 ]

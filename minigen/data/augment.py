@@ -16,6 +16,23 @@ def flip(images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return np.where(mirrored[:, None, None, None], images[..., ::-1], images)
 
 
+def turn(images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Each image turned by 0, 90, 180 or 270 degrees, equally likely; `numbers` is (N,).
+
+    Raises ValueError unless the images are square.
+    """
+    height, width = images.shape[2:]
+    if height != width:
+        raise ValueError(f"turn: images are {width}x{height} pixels, expected square ones")
+    turns = (numbers * 4).astype(np.int64)
+    return np.stack([np.rot90(x, k, (1, 2)) for x, k in zip(images, turns, strict=True)])
+
+
+def colours(images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The channels of each image in another order, all equally likely; `numbers` is (N, C)."""
+    return np.take_along_axis(images, numbers.argsort(1)[:, :, None, None], 1)
+
+
 def crop(images: np.ndarray, numbers: np.ndarray, pad: int) -> np.ndarray:
     """Each image shifted by up to `pad` pixels, borders reflected; `numbers` is (N, 2).
 
@@ -66,6 +83,11 @@ def _flip(parameter: str) -> Augmentation:
     return Augmentation("flip", lambda shape: (shape[0],), flip)
 
 
+def _turn(parameter: str) -> Augmentation:
+    _no_parameter("turn", parameter)
+    return Augmentation("turn", lambda shape: (shape[0],), turn)
+
+
 def _crop(parameter: str) -> Augmentation:
     if not parameter.isdecimal() or int(parameter) == 0:
         raise ValueError(
@@ -77,18 +99,31 @@ def _crop(parameter: str) -> Augmentation:
     )
 
 
+def _colours(parameter: str) -> Augmentation:
+    _no_parameter("colours", parameter)
+    return Augmentation("colours", lambda shape: shape[:2], colours)
+
+
 def _noise(parameter: str) -> Augmentation:
     _no_parameter("noise", parameter)
     return Augmentation("noise", lambda shape: shape, noise)
 
 
-TABLE: dict[str, Callable[[str], Augmentation]] = {"flip": _flip, "crop": _crop, "noise": _noise}
+TABLE: dict[str, Callable[[str], Augmentation]] = {
+    "flip": _flip,
+    "turn": _turn,
+    "crop": _crop,
+    "colours": _colours,
+    "noise": _noise,
+}
 
 
 def _one(text: str) -> Augmentation:
     name, _, parameter = text.partition(":")
     if name not in TABLE:
-        raise ValueError(f"augment: no {text!r}; there are flip, crop:PIXELS and noise")
+        raise ValueError(
+            f"augment: no {text!r}; there are flip, turn, crop:PIXELS, colours and noise"
+        )
     return TABLE[name](parameter)
 
 

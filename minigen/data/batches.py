@@ -24,6 +24,16 @@ Batch = tuple[Any, Any]  # images and labels: NumPy's arrays, or those of a devi
 ORDER, AUGMENT = 0, 1  # the streams of random numbers below the seed
 
 
+def in_range(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """float32 images in [0, 1], their values brought to another range."""
+    low, high = value_range
+    if (low, high) == (0, 1):
+        return images
+    images = images * np.float32(high - low)
+    images += np.float32(low)
+    return images
+
+
 class Batches:
     """Endless pairs (images, labels): float32 (B, C, H, W) in `value_range`, int64 (B,) or None.
 
@@ -146,9 +156,7 @@ class Batches:
 
     def _start(self) -> "_Worker":
         self._stop()
-        self._worker = worker = _Worker(
-            self._plan, self._position, self._prefetch, self._uploader
-        )
+        self._worker = worker = _Worker(self._plan, self._position, self._prefetch, self._uploader)
         # The thread knows the worker, not this object: forgetting the Batches ends the thread.
         self._finalizer = weakref.finalize(self, worker.stop)
         worker.thread.start()
@@ -201,11 +209,7 @@ class _Plan:
             images, labels = self.dataset.batch(indices)
             if self.augment:
                 images = self._augmented(images, k)
-        low, high = self.value_range
-        if (low, high) != (0, 1):
-            images = images * np.float32(high - low)
-            images += np.float32(low)
-        return images, labels
+        return in_range(images, self.value_range), labels
 
     def _augmented(self, images: np.ndarray, k: int) -> np.ndarray:
         rng = self._generator(AUGMENT, k)

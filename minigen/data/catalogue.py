@@ -6,12 +6,15 @@ recognised by what lies there.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minigen.data import arrays, cifar, embedded, idx
 from minigen.data.dataset import DataError, Dataset
 from minigen.data.folder import ResizedImages, read_folder, read_image
+from minigen.data.patches import file_patches, folder_patches
+from minigen.data.shapes import SIDE, shapes
 from minigen.data.stacked import stack
 
 log = logging.getLogger(__name__)
@@ -24,16 +27,18 @@ FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fa
 TILE = 64
 PHOTO_SPLITS = {"train": ("brick", "camera", "coffee"), "test": ("chelsea",)}
 SPLITS = ("train", "test", "all")
+WHOLE = ("photos", "folder")  # kinds of whole images, which patches can be cut from
 
 _NAMES = (
     ("fashion-mnist", "clothes, 28x28 grey, 10 classes: 10,000 + 1,000 images, embedded"),
     ("fashion-mnist-full", "all 60,000 + 10,000, from Debian's dataset-fashion-mnist or :FOLDER"),
     ("photos", "64x64 colour tiles of 4 CC0 photographs (train 3, test 1), embedded"),
+    ("shapes", "one shape of known place, size and angle, 28x28 grey: 32,400 images, drawn"),
     ("mnist:FOLDER", "handwritten digits, 28x28 grey, 10 classes: the four IDX files"),
     ("stacked-mnist:FOLDER", "three digits of MNIST as red, green and blue: 1,000 modes"),
     ("cifar10:FOLDER", "32x32 colour, 10 classes: binary or Python batches, sprites, or images"),
     ("idx:PATH", "a folder of IDX files (train-*, t10k-*) or one of them; plain, .gz or .xz"),
-    ("folder:PATH", "image files, resized to image_size; sub-folders are the classes"),
+    ("folder:PATH", "image files, resized to image_size or in patches; sub-folders are classes"),
     ("npy:PATH", "one array (N, H, W), (N, C, H, W) or (N, H, W, C), memory-mapped"),
     ("npz:PATH", "arrays 'images' and 'labels', or 'x_train', 'y_train', 'x_test', 'y_test'"),
 )
@@ -45,11 +50,13 @@ def load(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    patch_size: int | None = None,
 ) -> Dataset:
     """The `split` ('train', 'test' or 'all') of the dataset that a name or path stands for.
 
     `image_size` (H, W), or one int for a square, scales the images to cover it and crops at the
-    centre; `channels` (1 or 3) turns them grey or colour. 'all' is what one array or folder holds
+    centre; `channels` (1 or 3) turns them grey or colour. `patch_size` cuts the whole images of a
+    folder or of `photos` into overlapping squares instead. 'all' is what one array or folder holds
     in whole. Raises DataError, one line, for whatever is wrong with the name or the files.
     """
     spec = str(name_or_path)
@@ -60,6 +67,10 @@ def load(
     size = _pair(image_size, spec)
     kind, path = _parse(spec)
     try:
+        if patch_size is not None:
+            _check_patches(spec, kind, patch_size, size)
+            cut = _photo_patches if kind == "photos" else folder_patches
+            return cut(path, split, patch_size, channels)
         dataset = _read(kind, path, split, size, channels)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
@@ -70,7 +81,15 @@ def load(
         images = ResizedImages(dataset.images, size or now[1:], channels or now[0])
     except DataError as error:
         raise DataError(f"{spec}: {error}") from error
-    return Dataset(images, dataset.labels, name=dataset.name, classes=dataset.classes)
+    return Dataset(
+        images, dataset.labels, name=dataset.name, classes=dataset.classes,
+        factors=dataset.factors, factor_names=dataset.factor_names,
+    )  # fmt: skip
+
+
+def takes_patches(name_or_path: str | Path) -> bool:
+    """Whether `load` can cut patches from what is named."""
+    return _parse(str(name_or_path))[0] in WHOLE
 
 
 def names() -> list[tuple[str, str]]:
@@ -103,7 +122,7 @@ def _parse(spec: str) -> tuple[str, Path]:
             wanted = next(name for name, _ in _NAMES if name.startswith(f"{kind}:"))
             raise DataError(f"{spec}: needs a path, as in {wanted}")
         if rest and not kinds[kind] and kind != "fashion-mnist-full":
-            raise DataError(f"{spec}: {kind} is embedded and takes no path")
+            raise DataError(f"{spec}: {kind} is built in and takes no path")
         path = Path(rest).expanduser() if rest else FASHION_FOLDER
         if (rest or kind == "fashion-mnist-full") and not path.exists():
             hint = "" if rest else "; install Debian's dataset-fashion-mnist or name a folder"
@@ -132,9 +151,11 @@ def _recognise(path: Path) -> str:
 def _read(
     kind: str, path: Path, split: str, size: tuple[int, int] | None, channels: int | None
 ) -> Dataset:
-    """The dataset of one kind; only photos and folders come in the size that is asked for."""
+    """The dataset of one kind; photos, shapes and folders come in the size that is asked for."""
     if kind == "photos":
         return _photos(split, size or (TILE, TILE), channels or 3)
+    if kind == "shapes":
+        return shapes(split, max((SIDE, *(size or ()))))
     if kind == "folder":
         return read_folder(path, split, size, channels)
     if kind == "fashion-mnist":
@@ -189,6 +210,29 @@ def _photos(split: str, size: tuple[int, int], channels: int) -> Dataset:
         tiles.append(image.transpose(1, 3, 0, 2, 4).reshape(-1, channels, *size))
         labels += [photo_names().index(name)] * (rows * columns)
     return Dataset(np.concatenate(tiles), np.array(labels), name="photos", classes=photo_names())
+
+
+def _photo_patches(path: Path, split: str, size: int, channels: int | None) -> Dataset:
+    """Overlapping patches of the photographs; the label of a patch is its photograph."""
+    chosen = photo_names() if split == "all" else PHOTO_SPLITS[split]
+    files = [embedded.verified(embedded.PHOTOS[name]) for name in chosen]
+    labels = np.array([photo_names().index(name) for name in chosen])
+    return file_patches(files, labels, size, channels or 3, name="photos", classes=photo_names())
+
+
+def _check_patches(spec: str, kind: str, patch_size: int, size: Any) -> None:
+    if kind not in WHOLE:
+        raise DataError(
+            f"{spec}: patch_size={patch_size}, but a dataset of the kind {kind} has no photographs"
+            " to cut; expected photos or folder:PATH, or no patch_size"
+        )
+    if isinstance(patch_size, bool) or not isinstance(patch_size, int) or patch_size < 1:
+        raise DataError(f"{spec}: patch_size={patch_size!r}; expected a whole number of at least 1")
+    if size is not None:
+        raise DataError(
+            f"{spec}: patch_size={patch_size} and image_size={size}; give one: patches are cut from"
+            " images as they are"
+        )
 
 
 def _one_split(spec: str, split: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+HOLDOUT = 10  # of data without a test split, each tenth image or file is held out
+
 
 class DataError(ValueError):
     """Something is wrong with data on disk; one line names it and says what would be right."""
@@ -17,8 +19,9 @@ class DataError(ValueError):
 class Dataset:
     """Images (N, C, H, W) of uint8 in [0, 255], bool, or floats in [0, 1], with optional labels.
 
-    `labels` is an integer array (N,) or None; `classes` names the labels, in order. Raises
-    DataError when shapes, dtypes or counts do not fit together.
+    `labels` is an integer array (N,) or None; `classes` names the labels, in order. Where it is
+    known what an image was made from, `factors` are integers (N, F), and `factor_names` names them.
+    Raises DataError when shapes, dtypes or counts do not fit together.
     """
 
     def __init__(
@@ -28,6 +31,8 @@ class Dataset:
         *,
         name: str,
         classes: Sequence[str] | None = None,
+        factors: np.ndarray | None = None,
+        factor_names: Sequence[str] = (),
     ):
         if len(images.shape) != 4:
             raise DataError(f"{name}: images have shape {images.shape}, expected (N, C, H, W)")
@@ -41,8 +46,11 @@ class Dataset:
                     f"{name}: labels run from {labels.min()} to {labels.max()}, "
                     f"but there are {len(classes)} classes (0 to {len(classes) - 1})"
                 )
+        if factors is not None:
+            factors = check_factors(factors, len(images), factor_names, name)
         self.images, self.labels, self.name = images, labels, name
         self.classes = None if classes is None else tuple(classes)
+        self.factors, self.factor_names = factors, tuple(factor_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -93,10 +101,13 @@ class Dataset:
         """The dataset of the images at `indices` (integers, in that order), not copied."""
         indices = np.asarray(indices, np.int64).reshape(-1)
         labels = None if self.labels is None else self.labels[indices]
-        images = SelectedImages(self.images, indices)
-        return Dataset(images, labels, name=name or self.name, classes=self.classes)
+        factors = None if self.factors is None else self.factors[indices]
+        return Dataset(
+            SelectedImages(self.images, indices), labels, name=name or self.name,
+            classes=self.classes, factors=factors, factor_names=self.factor_names,
+        )  # fmt: skip
 
-    def holdout(self, every: int = 10) -> tuple["Dataset", "Dataset"]:
+    def holdout(self, every: int = HOLDOUT) -> tuple["Dataset", "Dataset"]:
         """Two datasets for data that has no test split: all but each `every`-th image, and those.
 
         Deterministic, so that training and a later evaluation agree. Raises DataError when there
@@ -162,3 +173,13 @@ def check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
     if len(labels) != count:
         raise DataError(f"{name}: {len(labels)} labels for {count} images; the counts must agree")
     return np.ascontiguousarray(labels, np.int64)
+
+
+def check_factors(factors: np.ndarray, count: int, names: Sequence[str], name: str) -> np.ndarray:
+    """Factors as int64 (N, F); raises DataError when the dtype, the shape or the count is wrong."""
+    if factors.dtype.kind not in "iu" or factors.shape != (count, len(names)):
+        raise DataError(
+            f"{name}: factors are {factors.dtype} of shape {factors.shape}, expected integers of "
+            f"shape ({count}, {len(names)}): a row an image, a column a name"
+        )
+    return np.ascontiguousarray(factors, np.int64)

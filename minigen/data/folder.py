@@ -5,12 +5,15 @@ Pillow is imported when the first image is opened. Nothing here may keep decoded
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minigen.data.dataset import DataError, Dataset, LazyImages
+from minigen.data.exif import ORIENTATION
 
 EXTENSIONS = {
     ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
@@ -27,22 +30,34 @@ def read_folder(
     `image_size` all images must have the size of the first. Raises DataError when there are none.
     """
     root = split_folder(path, split)
+    files, labels, classes = list_images(root, path)
+    images = FolderImages(files, image_size, channels)
+    return Dataset(images, labels, name=f"folder:{root}", classes=classes)
+
+
+def list_images(root: Path, path: Path) -> tuple[list[Path], np.ndarray | None, list[str] | None]:
+    """The image files below `root`, which is `path` or one of its splits, sorted, with the label of
+    each and the classes, if all lie in sub-folders. Raises DataError when there are none.
+    """
     files = _images_under(root)
     if not files:
         raise DataError(
             f"{root}: no images there; expected files ending in {', '.join(sorted(EXTENSIONS))}"
         )
-    labels = classes = None
     own = _class_names(files, root)
-    if "" not in own:
-        # A class that only another split has still counts: numbers must agree across splits.
-        others = [] if root == path else [f for f in path.iterdir() if f.name in _SPLIT_NAMES]
-        known = set(own).union(*(_class_names(_images_under(other), other) for other in others))
-        classes = sorted(known - {""})
-        number = {name: i for i, name in enumerate(classes)}
-        labels = np.array([number[name] for name in own])
-    images = FolderImages(files, image_size, channels)
-    return Dataset(images, labels, name=f"folder:{root}", classes=classes)
+    if "" in own:
+        return files, None, None
+    # A class that only another split has still counts: numbers must agree across splits.
+    others = [] if root == path else [f for f in path.iterdir() if f.name in _SPLIT_NAMES]
+    known = set(own).union(*(_class_names(_images_under(other), other) for other in others))
+    classes = sorted(known - {""})
+    number = {name: i for i, name in enumerate(classes)}
+    return files, np.array([number[name] for name in own]), classes
+
+
+def has_test(path: Path) -> bool:
+    """Whether a sub-folder of `path` holds the test split."""
+    return any((path / name).is_dir() for name in _SPLIT_NAMES[1:])
 
 
 def split_folder(path: Path, split: str) -> Path:
@@ -67,7 +82,21 @@ def read_image(path: Path, size: tuple[int, int] | None = None, channels: int = 
     With `size` (H, W) it is scaled so as to cover that size and cropped at its centre. Raises
     DataError when the file is no image or is damaged.
     """
-    return _read(path, size, channels)[0]
+    return read_as_is(path, size, channels)[0]
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(H, W) of an image file as `read_image` gives it, decoding it only if it must."""
+    from PIL import Image
+
+    with _opened(path) as image:
+        width, height = image.size
+        # A PNG's own getexif would decode it, in search of chunks behind the pixels.
+        sideways = Image.Image.getexif(image).get(ORIENTATION) in (5, 6, 7, 8)
+        unsure = sideways and image.format == "TIFF"  # some Pillows turn its size, some do not
+    if unsure:
+        height, width = read_image(path).shape[1:]
+    return (width, height) if sideways and not unsure else (height, width)
 
 
 def fit(image: Any, size: tuple[int, int]) -> Any:
@@ -79,23 +108,36 @@ def fit(image: Any, size: tuple[int, int]) -> Any:
     return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)
 
 
-def _read(path: Path, size: Any, channels: int | None) -> tuple[np.ndarray, int]:
-    """The pixels (C, H, W) and the number of channels; None means grey or colour as it is."""
-    from PIL import Image, ImageOps
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file as a Pillow image; what goes wrong inside is a DataError that names the file."""
+    from PIL import Image
 
     try:
         with warnings.catch_warnings():
             # A photograph of more than 89 megapixels is no attack here; twice that is an error.
             warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
-                image.load()
+            with Image.open(path) as image:
+                yield image
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as an image ({reason})") from error
-    if image.mode.startswith("I;16"):
+
+
+def read_as_is(
+    path: Path, size: tuple[int, int] | None, channels: int | None
+) -> tuple[np.ndarray, int]:
+    """`read_image`, and the number of channels; None means grey or colour as the file is."""
+    from PIL import Image, ImageOps
+
+    with _opened(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        image.load()
+        deep = image.mode == "I" and opened.format in ("PNG", "PPM")
+    if image.mode.startswith("I;16") or deep:
         # Pillow would clip 16-bit grey to 255; 257 maps 65535 to 255 exactly.
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+        values = (np.asarray(image).astype(np.uint32) + 128) // 257
+        image = Image.fromarray(values.astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise DataError(f"{path}: pixels of mode {image.mode!r} have no known range; save 8 bits")
     if image.has_transparency_data:
@@ -119,7 +161,7 @@ class FolderImages(LazyImages):
     """
 
     def __init__(self, files: list[Path], image_size: tuple[int, int] | None, channels: int | None):
-        first, self.channels = _read(files[0], image_size, channels)
+        first, self.channels = read_as_is(files[0], image_size, channels)
         self.files, self.resize = files, image_size
         self.shape, self.dtype = (len(files), *first.shape), np.dtype(np.uint8)
 

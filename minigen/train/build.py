@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from minigen import backend
-from minigen.data import DataError, Dataset, load
+from minigen.data import DataError, Dataset, load, takes_patches
 from minigen.random import Generator
 from minigen.train.config import RunConfig
 from minigen.train.errors import UsageError
 from minigen.train.registry import model_class
 from minigen.train.run_directory import RunDirectory
-
-HOLDOUT = 10  # of data without a test split, each tenth image is held out
 
 
 @dataclass
@@ -99,21 +97,35 @@ def check_fit(model: Any, options: Any, dataset: Dataset) -> None:
 def open_data(config: RunConfig, split: str) -> Dataset:
     """The 'train' or 'test' images of a config.
 
-    Of data without a test split each tenth image is held out of training. Raises DataError.
+    Of data without a test split each tenth image is held out of training, of images that are cut
+    into patches each tenth file. Raises DataError.
     """
     source, options = config.data.source, config.data
-    sizes = {"image_size": options.image_size, "channels": options.channels}
+    # What the first training image decided holds for those of a test folder too.
+    channels = options.channels or (config.image_shape[0] if config.image_shape else None)
+    patch_size = _patch_size(config)
+    if patch_size:
+        return load(source, split, patch_size=patch_size, channels=channels)
+    sizes = {"image_size": options.image_size, "channels": channels}
     try:
         test = load(source, "test", **sizes)
         return test if split == "test" else load(source, "train", **sizes)
     except DataError as no_test:
         try:
-            train, test = load(source, "all", **sizes).holdout(HOLDOUT)
+            train, test = load(source, "all", **sizes).holdout()
         except DataError:
             if split == "test":
                 raise no_test from None
             return load(source, "train", **sizes)
     return test if split == "test" else train
+
+
+def _patch_size(config: RunConfig) -> int | None:
+    """How large patches the images are to be cut into; None or 0: they stay whole."""
+    data, own = config.data, getattr(model_class(config.model), "patch_size", None)
+    if data.patch_size is not None or own is None:
+        return data.patch_size
+    return own if data.image_size is None and takes_patches(data.source) else None
 
 
 def check_device(device: str) -> None:

@@ -21,10 +21,14 @@ from minigen.train.registry import entry, model_class
 
 @dataclass
 class DataConfig:
-    """Which images: `source` is a dataset's name or a path, the others are as in `data.load`."""
+    """Which images: `source` is a dataset's name or a path, the others are as in `data.load`.
+
+    Without `patch_size` it is the model's own, where it has one; 0 is none.
+    """
 
     source: str = "fashion-mnist"
     image_size: int | None = None
+    patch_size: int | None = None
     channels: int | None = None
     augment: str = ""
 
@@ -42,7 +46,7 @@ class RunConfig:
     sample_every: int = 0  # steps; 0: twenty times a run
     log_every: int = 0  # steps; 0: each step on the CPU, each tenth on a GPU
     on_collapse: str = "warn"  # or stop, rollback, off: what to do about one
-    capture: bool = True  # on a GPU, steps as CUDA graphs where the model's can be
+    capture: bool = True  # replay steps where it pays: on a GPU as CUDA graphs
     data: DataConfig = field(default_factory=DataConfig)
     options: Any = None  # an instance of the model's Options
     image_shape: tuple[int, ...] = ()  # known once the data is open

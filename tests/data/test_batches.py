@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigen.data import Batches, DataError, Dataset, load, parse_augment
-from minigen.data.augment import crop, flip, noise
+from minigen.data.augment import colours, crop, flip, noise
 from minigen.data.dataset import LazyImages
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -87,18 +87,19 @@ def test_without_shuffle_and_with_the_rest():
     consumed=st.integers(0, 9),
     prefetch=st.integers(0, 3),
     drop_last=st.booleans(),
-    augment=st.sampled_from(["", "noise", "flip,crop:2,noise"]),
+    augment=st.sampled_from(["", "noise", "flip,crop:2,noise", "turn,colours"]),
 )
 def test_resume_is_bit_identical(consumed, prefetch, drop_last, augment):
     options = {"seed": 7, "drop_last": drop_last, "augment": augment, "prefetch": prefetch}
-    with Batches(numbered(11), 4, **options) as batches:
+    data = numbered(11, channels=3)
+    with Batches(data, 4, **options) as batches:
         take(batches, consumed)
         state = batches.state_dict()
         expected = take(batches, 4)
         batches.load_state_dict(state)  # rewinds in place, too
         assert same(expected, take(batches, 4))
     assert state["batches"] == consumed
-    with Batches(numbered(11), 4, **options) as resumed:
+    with Batches(data, 4, **options) as resumed:
         resumed.load_state_dict(state)
         assert same(expected, take(resumed, 4))
 
@@ -294,6 +295,14 @@ def test_crop():
         crop(images, numbers, 4)
 
 
+def test_colours_are_in_every_order_equally_often():
+    images = np.broadcast_to(np.arange(3, dtype=np.float32)[:, None, None], (6000, 3, 2, 2))
+    out = colours(images, np.random.default_rng(0).random((6000, 3), np.float32))
+    assert np.array_equal(out, np.broadcast_to(out[:, :, :1, :1], out.shape))
+    _, counts = np.unique(out[:, :, 0, 0], axis=0, return_counts=True)
+    assert len(counts) == 6 and 900 < counts.min() <= counts.max() < 1100
+
+
 def test_noise_is_uniform_dequantization():
     images = np.array([0, 1, 255], np.float32).reshape(1, 1, 1, 3) / 255
     low, high = noise(images, np.zeros_like(images)), noise(images, images * 0 + 0.999)
@@ -309,8 +318,9 @@ def test_parse():
     ]
     assert [each.name for each in parse_augment(["flip", "crop:02"])] == ["flip", "crop:2"]
     assert parse_augment("") == parse_augment(()) == ()
+    assert [each.shape((5, 3, 4, 4)) for each in parse_augment("turn,colours")] == [(5,), (5, 3)]
     for bad, message in (
-        ("spin", "no 'spin'; there are flip, crop:PIXELS and noise"),
+        ("spin", "no 'spin'; there are flip, turn, crop:PIXELS, colours and noise"),
         ("crop", "crop: is not understood; expected for instance crop:4"),
         ("crop:-1", "crop:-1 is not understood"),
         ("crop:0", "crop:0 is not understood"),

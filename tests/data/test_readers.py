@@ -117,7 +117,7 @@ def test_names_and_specs(tmp_path):
     faults("neither a dataset's name nor a path; there are fashion-mnist", data.load, "mnits")
     faults("needs a path, as in mnist:FOLDER", data.load, "mnist")
     faults("nothing after the colon", data.load, "folder:")
-    faults("embedded and takes no path", data.load, "photos:x")
+    faults("built in and takes no path", data.load, "photos:x")
     faults("does not exist", data.load, f"npy:{tmp_path}/none.npy")
     faults("no split 'valid'", data.load, "photos", "valid")
     faults("channels=2", data.load, "photos", channels=2)
