@@ -1,5 +1,5 @@
-"""`minigen evaluate`: a trained model, and the images that it makes, against images that it was not
-trained on.
+"""`minigen evaluate`: a trained model, the images that it makes, and what it makes of others,
+against images that it was not trained on.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from minigen.cli.output import Output
 from minigen.train.errors import RunError, UsageError, nearest
 from minigen.train.progress import stages
 
-LOSSES = "losses"  # beside the metrics of samples: what the model itself evaluates
+LOSSES = "losses"  # beside the metrics of samples and of codes: what the model itself evaluates
 SAMPLES = 10_000  # at most, unless -n says otherwise
 SET_BYTES = 1 << 30  # of the images of one set that are held in memory
 BATCH = 1000  # samples, or images read, at a time
@@ -26,8 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     parser.add_argument("-n", type=int, metavar="N", help="samples to make (default: as many as"
                         " held-out images, at most 10,000)")  # fmt: skip
-    parser.add_argument("--metrics", metavar="A,B", help="only these (default: all that fit):"
-                        " frechet, kernel-distance, precision-recall, ...")  # fmt: skip
+    parser.add_argument("--metrics", metavar="A,B", help="only these (default: all that fit,"
+                        " without log-likelihood): frechet, reconstruction, ...")  # fmt: skip
+    parser.add_argument("-k", type=int, metavar="K", help="of log-likelihood: codes drawn for each"
+                        " image (default: 500; papers take 5,000)")  # fmt: skip
+    parser.add_argument("--images", type=int, metavar="N", help="of log-likelihood: held-out images"
+                        " (default: at most 1,000)")  # fmt: skip
     parser.add_argument("--features", metavar="NAME", help="network whose features are compared"
                         " (default: the one for the data)")  # fmt: skip
     parser.add_argument("--device", metavar="DEVICE", help="cpu or cuda (default: the run's)")
@@ -36,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
+    from minigen.metrics.encoded import METRICS as OF_CODES
+    from minigen.metrics.suite import METRICS
     from minigen.random import Generator
     from minigen.train import report
     from minigen.train.build import load_run, open_data
@@ -54,11 +60,28 @@ def run(args: argparse.Namespace, output: Output) -> int:
     record: dict[str, Any] = {"step": trained.step, "data": data.name, "images": len(data),
                               "samples": None, "features": None, "seed": args.seed}  # fmt: skip
     with nullcontext() if output.quiet else stages(output.console) as progress:
-        if chosen != [LOSSES]:
+        asked = _asked(chosen, METRICS)
+        if not getattr(trained.model, "generates", True):
+            if asked:
+                raise UsageError(
+                    f"--metrics {asked[0]}: is of new images, and {trained.config.model} makes"
+                    f" none; expected {LOSSES}"
+                )
+            for flag, value in (("-n", args.n), ("--features", args.features)):
+                if value is not None:
+                    raise UsageError(
+                        f"{flag}: is of new images, and {trained.config.model} makes none; leave"
+                        " it out"
+                    )
+            asked = []
+        if asked != []:
             record["samples"] = args.n or min(SAMPLES, len(data))
-            network = _network(args, trained, data, chosen)
+            network = _network(args, trained, data, asked)
             record["features"] = network and network.name
-            metrics = _of_samples(trained, data, network, chosen, record["samples"], rng, progress)
+            metrics = _of_samples(trained, data, network, asked, record["samples"], rng, progress)
+        asked = _asked(chosen, OF_CODES)
+        if asked != []:
+            metrics.update(_of_codes(args, trained, data, asked, progress))
         if chosen is None or LOSSES in chosen:
             batches = _batches(trained, data, progress)
             metrics.update(trained.model.evaluate(batches, rng.spawn("evaluate")))
@@ -76,6 +99,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 def _chosen(args: argparse.Namespace) -> list[str] | None:
     """The names of --metrics, None for all; UsageError, with the nearest name, for a wrong one."""
+    from minigen.metrics.encoded import METRICS as OF_CODES
+    from minigen.metrics.encoded import SLOW
     from minigen.metrics.features import NAMES
     from minigen.metrics.suite import METRICS
 
@@ -83,14 +108,22 @@ def _chosen(args: argparse.Namespace) -> list[str] | None:
         raise UsageError(f"-n is {args.n}, expected at least 2")
     if args.features is not None and args.features not in NAMES:
         raise UsageError(f"--features: no network {args.features!r}{nearest(args.features, NAMES)}")
-    if args.metrics is None:
-        return None
-    known = [*METRICS, LOSSES]
-    names = [each.strip() for each in args.metrics.split(",")]
+    known = [*METRICS, *OF_CODES, LOSSES]
+    names = [] if args.metrics is None else [each.strip() for each in args.metrics.split(",")]
     for name in names:
         if name not in known:
             raise UsageError(f"--metrics: no metric {name!r}{nearest(name, known)}")
-    return names
+    for flag, value, least in (("-k", args.k, 2), ("--images", args.images, 2)):
+        if value is not None and value < least:
+            raise UsageError(f"{flag} is {value}, expected at least {least}")
+        if value is not None and SLOW not in names:
+            raise UsageError(f"{flag} is of the likelihood: give it with --metrics {SLOW}")
+    return names or None
+
+
+def _asked(chosen: list[str] | None, known: Any) -> list[str] | None:
+    """Those of the chosen names that are known; None for all."""
+    return None if chosen is None else [each for each in chosen if each in known]
 
 
 def _network(args: argparse.Namespace, trained: Any, data: Any, chosen: Any) -> Any:
@@ -121,9 +154,26 @@ def _of_samples(
     try:
         return evaluate_samples(
             fake, real, train, features=network, rng=Generator(rng.seed).spawn("metrics"),
-            metrics=chosen and [each for each in chosen if each != LOSSES],
-            classify=network is not None and _tells_classes(network, data),
+            metrics=chosen, classify=network is not None and _tells_classes(network, data),
             fake_labels=fake_labels, real_labels=real_labels, progress=progress,
+        )  # fmt: skip
+    except Misfit as error:
+        raise UsageError(f"--metrics {error}") from error
+
+
+def _of_codes(
+    args: argparse.Namespace, trained: Any, data: Any, chosen: Any, progress: Any
+) -> dict[str, dict[str, float]]:
+    """The metrics of what the model makes of held-out images, as a VAE does; none of another."""
+    from minigen.metrics.encoded import CODES, LIKELIHOODS, evaluate_codes
+    from minigen.metrics.suite import Misfit
+    from minigen.random import Generator
+
+    try:
+        return evaluate_codes(
+            trained.model, data, rng=Generator(args.seed, trained.config.device).spawn("codes"),
+            metrics=chosen, codes=args.k or CODES, images=args.images or LIKELIHOODS,
+            progress=progress,
         )  # fmt: skip
     except Misfit as error:
         raise UsageError(f"--metrics {error}") from error
@@ -176,15 +226,15 @@ def _held(data: Any) -> tuple[np.ndarray, np.ndarray | None]:
 def _batches(trained: Any, data: Any, progress: Any) -> Iterator[tuple[Any, Any]]:
     """Each image once, in the model's range of values and on its device."""
     from minigen import backend
+    from minigen.data.batches import in_range
 
-    device = trained.config.device
-    low, high = trained.model.value_range
+    device, value_range = trained.config.device, trained.model.value_range
     size = getattr(trained.config.options, "batch_size", 64)
     for start in range(0, len(data), size):
         stop = min(start + size, len(data))
         images, labels = data.batch(range(start, stop))
         labels = None if labels is None else backend.to_device(labels, device)
-        yield backend.to_device(images * (high - low) + low, device), labels
+        yield backend.to_device(in_range(images, value_range), device), labels
         if progress is not None:
             progress("losses on held-out images", stop, len(data))
 

@@ -9,6 +9,7 @@ s^2 (2/n - 1/n) = s^2 / n, as the mean of n values does around the truth (Politi
 delete-half jackknife of Shao & Wu 1989).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,14 @@ def interval(value: float, halves: Any) -> dict[str, float]:
     # "weibull": one more half falls below the k-th of n with the chance k / (n + 1)
     below, above = np.quantile(halves - halves.mean(), [0.025, 0.975], method="weibull")
     return {"value": float(value), "low": value - float(above), "high": value - float(below)}
+
+
+def share_interval(share: float, n: int) -> dict[str, float]:
+    """A share of n independent samples and its 95% interval (Wilson 1927), which fits 0 and 1."""
+    z = 1.96
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
+    return {"value": share, "low": max(0.0, middle - half), "high": min(1.0, middle + half)}
 
 
 def _check_resamples(resamples: int) -> None:

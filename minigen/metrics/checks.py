@@ -35,6 +35,16 @@ def images(who: str, x: Any, *, least: int = 1) -> np.ndarray:
     return _usable(who, array, least, "images", dtype)
 
 
+def image_pair(who: str, a: Any, b: Any, data_range: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of images of the same shape, as `images` checks them, and a range that is one."""
+    x, y = images(who, a), images(who, b)
+    if x.shape != y.shape:
+        raise ValueError(f"{who}: images are {x.shape} and {y.shape}, expected the same shape")
+    if not data_range > 0:
+        raise ValueError(f"{who}: data_range is {data_range}, expected a positive number")
+    return x, y
+
+
 def flat(who: str, x: Any, *, least: int) -> np.ndarray:
     """Images or features (N, ...) as finite rows (N, D) float32."""
     array = np.asarray(x)

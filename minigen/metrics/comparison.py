@@ -10,7 +10,7 @@ import numpy as np
 from minigen.metrics import checks
 from minigen.random import Generator
 
-Progress = Callable[[str, int, int], object]  # called with (what is being done, done, total)
+Stages = Callable[[str, int, int], object]  # called with (what is being done, done, total)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Comparison:
     classify: bool
     fake_labels: Any
     real_labels: Any
-    progress: Progress | None
+    progress: Stages | None
 
     def __post_init__(self) -> None:
         self.fake, self.real, self.train = _images(self.fake, self.real, self.train)

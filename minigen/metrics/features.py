@@ -12,6 +12,7 @@ import numpy as np
 import minigen as mg
 from minigen import backend, pretrained
 from minigen.metrics import lenet, weights
+from minigen.metrics.checks import Progress
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
@@ -22,8 +23,6 @@ NAMES = ("lenet-fashion", "lenet-mnist", *pretrained.SOURCES)
 # one core takes 2 ms an image for SqueezeNet and 5 ms for VGG16.
 SIZES = {"lenet-fashion": lenet.SIZE, "lenet-mnist": lenet.SIZE, "squeezenet": 128, "vgg16": 64}
 BATCHES = {"lenet-fashion": 500, "lenet-mnist": 500, "squeezenet": 50, "vgg16": 50}
-
-Progress = Callable[[int, int], None]  # (images done, images in all)
 
 
 class FeatureNetwork:

@@ -115,11 +115,7 @@ def _halve(x: np.ndarray) -> np.ndarray:
 def _pair(
     who: str, a: Any, b: Any, data_range: float, scales: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    x, y = checks.images(who, a), checks.images(who, b)
-    if x.shape != y.shape:
-        raise ValueError(f"{who}: images are {x.shape} and {y.shape}, expected the same shape")
-    if not data_range > 0:
-        raise ValueError(f"{who}: data_range is {data_range}, expected a positive number")
+    x, y = checks.image_pair(who, a, b, data_range)
     fit = most_scales(*x.shape[2:])
     if not fit:
         raise ValueError(f"{who}: images are {x.shape}, expected sides of {WINDOW} pixels and more")

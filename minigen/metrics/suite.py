@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minigen.metrics.bootstrap import bootstrap, interval, whole_and_halves
-from minigen.metrics.comparison import Comparison, Progress
+from minigen.metrics.bootstrap import bootstrap, interval, share_interval, whole_and_halves
+from minigen.metrics.comparison import Comparison, Stages
 from minigen.metrics.copies import copies
 from minigen.metrics.frechet import frechet_distance
 from minigen.metrics.kernel_distance import kernel_distance
@@ -18,7 +18,7 @@ from minigen.metrics.modes import labels_covered
 from minigen.metrics.neighbours import density_coverage_of, precision_recall_of
 from minigen.metrics.sliced_wasserstein import PATCH, sliced_wasserstein
 from minigen.metrics.ssim import most_scales, ms_ssim_each
-from minigen.nn import mean_interval
+from minigen.nn import mean_interval, no_interval
 from minigen.random import Generator
 
 Interval = dict[str, float]  # {"value", "low", "high"}: 95%, NaN where there is none
@@ -44,7 +44,7 @@ def evaluate_samples(
     classify: bool = False,
     fake_labels: Any = None,
     real_labels: Any = None,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
 ) -> dict[str, Interval]:
     """The metrics of generated images `fake` against held-out images `real`, by name, each
     {"value", "low", "high"} with a 95% interval (NaN where there is none).
@@ -150,7 +150,7 @@ def _classes(c: Comparison) -> dict[str, Interval]:
     """Which classes a classifier sees in the samples; of a conditional model, whether the right."""
     labels, count = _predicted(c, c.fake, "classes of samples")
     seen = labels_covered(labels, count)
-    found = {"classes-reached": _bare(seen.modes), "class-kl": _bare(seen.kl)}
+    found = {"classes-reached": no_interval(seen.modes), "class-kl": no_interval(seen.kl)}
     if c.fake_labels is not None:
         right = float((labels == np.asarray(c.fake_labels)).mean())
         found["class-accuracy"] = share_interval(right, len(labels))
@@ -178,9 +178,9 @@ def _sliced_wasserstein(c: Comparison) -> dict[str, Interval]:
             c.some(c.real, n), c.some(images, n), rng=c.rng.spawn(key), patches_per_image=PATCHES,
             smallest=min(14, *c.real.shape[2:]), progress=c.tell(key),
         )  # fmt: skip
-        found[key] = _bare(sum(levels.values()) / len(levels))
+        found[key] = no_interval(sum(levels.values()) / len(levels))
         if key == name:
-            found.update({f"{name}-{size}": _bare(value) for size, value in levels.items()})
+            found.update({f"{name}-{size}": no_interval(value) for size, value in levels.items()})
     return found
 
 
@@ -202,7 +202,7 @@ def _copies(c: Comparison) -> dict[str, Interval]:
         log.warning("%.1f%% of the samples are near copies of training images", 100 * report.copied)
     # Of few different samples the share says little: it counts once chance does not explain it.
     share = report.copied if report.copied_p < 0.05 else 0.0
-    return {"copies": _bare(share), "copies-p-value": _bare(report.copied_p)}
+    return {"copies": no_interval(share), "copies-p-value": no_interval(report.copied_p)}
 
 
 # when they fit: each says why not, or "" -------------------------------------------------------
@@ -244,14 +244,6 @@ METRICS: dict[
 IN_FEATURES = {"frechet", "kernel-distance", "precision-recall", "density-coverage", "classes"}
 
 
-def share_interval(share: float, n: int) -> Interval:
-    """A share of n independent samples and its 95% interval (Wilson 1927), which fits 0 and 1."""
-    z = 1.96
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
-    return {"value": share, "low": max(0.0, middle - half), "high": min(1.0, middle + half)}
-
-
 def _share(found: Interval, n: int) -> Interval:
     """The interval of a share of n samples that are found within balls, from that of the halves.
 
@@ -265,7 +257,3 @@ def _share(found: Interval, n: int) -> Interval:
 
 def _not_below_0(found: Interval) -> Interval:
     return {**found, "low": max(0.0, found["low"])}
-
-
-def _bare(value: float) -> Interval:
-    return {"value": float(value), "low": math.nan, "high": math.nan}

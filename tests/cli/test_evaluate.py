@@ -1,5 +1,6 @@
 """`minigen evaluate`: the table, the file that keeps it, and the curves that come of several."""
 
+import importlib
 import json
 import math
 
@@ -8,9 +9,12 @@ import pytest
 
 from minigen.data.catalogue import FASHION_CLASSES
 from minigen.metrics import suite
+from minigen.metrics.bootstrap import share_interval
 from minigen.train.errors import RunError
 from minigen.train.evaluations import add_evaluation, read_evaluations
 from tests.cli.fake_conditional import MODEL as CONDITIONAL
+from tests.cli.fake_encoder import MODEL as ENCODER
+from tests.cli.fake_encoder import Encoder
 from tests.train.fake_model import MODEL, Fake
 
 
@@ -238,3 +242,120 @@ def test_the_file_of_evaluations(tmp_path):
     assert [each["samples"] for each in read_evaluations(path)[2:]] == [40, 60]
     with pytest.raises(RunError, match="cannot be written"):
         add_evaluation(tmp_path / "none" / "evaluation.json", {"step": 1, "metrics": {}})
+
+
+def test_a_model_that_makes_no_new_images_has_losses_alone(train, call, monkeypatch):
+    run = train()
+    monkeypatch.setattr(Fake, "generates", False, raising=False)
+    monkeypatch.setattr(Fake, "sample", None)
+    code, out, err = call("evaluate", "run", "--json")
+    assert code == 0 and list(json.loads(out)) == ["mean"], err
+    assert kept(run)[0]["samples"] is None
+    code, out, err = call("evaluate", "run", "--metrics", "losses,ms-ssim")
+    assert code == 2 and "--metrics ms-ssim: is of new images" in err and "makes none" in err
+    for words in (("-n", 5), ("--features", "lenet-mnist")):
+        code, out, err = call("evaluate", "run", *words)
+        assert code == 2 and f"{words[0]}: is of new images" in err and "leave it out" in err
+
+
+# models with codes, as VAEs ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def encoder(train):
+    return train(ENCODER)
+
+
+def test_reconstructions_are_measured_unasked(encoder, call):
+    code, out, err = call("evaluate", "run", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["reconstruction-psnr"]["value"] == pytest.approx(20, abs=1e-4)  # off by 0.1
+    assert 0 < found["reconstruction-ssim"]["low"] < found["reconstruction-ssim"]["value"] < 1
+    assert {"mean", "frechet-lenet"} <= set(found)
+    assert not any("likelihood" in name or name == "mig" for name in found)
+    code, out, err = call("evaluate", "run", "--metrics", "reconstruction", "--json")
+    assert code == 0, err
+    assert {name: found[name] for name in json.loads(out)} == json.loads(out)
+    (record,) = kept(encoder)
+    assert record["samples"] == 60 and record["metrics"] == found
+
+
+def test_what_comes_back_equal_has_60_db(encoder, call, monkeypatch):
+    monkeypatch.setattr("tests.cli.fake_encoder.OFF", 0)
+    code, out, err = call("evaluate", "run", "--metrics", "reconstruction", "--json")
+    assert code == 0, err
+    assert json.loads(out)["reconstruction-psnr"] == {"value": 60, "low": 60, "high": 60}
+
+
+def test_likelihood_is_estimated_when_asked(encoder, call):
+    words = ("evaluate", "run", "--metrics", "log-likelihood", "--json")
+    code, out, err = call(*words)
+    assert code == 0, err
+    found = json.loads(out)
+    assert Encoder.asked == (60, 500)
+    assert list(found) == [
+        "log-likelihood-k500", "log-likelihood-k500-bits-per-dimension",
+        "log-likelihood-k500-standard-error",
+    ]  # fmt: skip
+    nats, bits, error = found.values()
+    assert -50.1 < nats["low"] < nats["value"] < nats["high"] < -49.9
+    assert bits["value"] == pytest.approx(-nats["value"] / 100)
+    assert bits["low"] == pytest.approx(-nats["high"] / 100) and bits["low"] < bits["high"]
+    assert error["value"] == pytest.approx(10 / 500) and "take more" not in err
+    assert kept(encoder)[0]["samples"] is None
+    code, out, err = call(*words, "-k", 20, "--images", 7)
+    assert code == 0 and Encoder.asked == (7, 20)
+    assert "log-likelihood-k20: the estimate of an image is 0.5 nats off" in err
+    (record,) = kept(encoder)  # estimates with other k stand beside each other
+    assert {"log-likelihood-k500", "log-likelihood-k20"} <= set(record["metrics"])
+
+
+@pytest.mark.parametrize("trees", [True, False])
+def test_disentanglement_where_factors_are_known(work, call, network, monkeypatch, trees):
+    from minigen.data import Dataset
+    from minigen.metrics import encoded
+
+    module = importlib.import_module("minigen.metrics.disentanglement")
+    factors = np.indices((3, 4)).reshape(2, -1).T[np.random.default_rng(0).permutation(120) % 12]
+    images = np.zeros((120, 1, 12, 12), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 11, 11] = 60 * factors.T
+    data = Dataset(images, name="dots", factors=factors, factor_names=("a", "b"))
+    words = ["--data", "photos", "--steps", 1, "--out", "run"]
+    monkeypatch.setattr("minigen.train.build.load", lambda *spec, **options: data)
+    assert call("train", ENCODER, *words)[0] == 0
+    known = lambda codes, factors, **more: {"completeness": share_interval(0.5, 9)}
+    monkeypatch.setattr(module, "dci", known)
+    for place in (module, encoded):
+        monkeypatch.setattr(place, "has_trees", lambda: trees)
+    code, out, err = call(
+        "evaluate", "run", "--metrics", "disentanglement,reconstruction", "--json"
+    )
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["mig"]["value"] == pytest.approx(1) and found["factor-vae"]["value"] == 1
+    assert ("dci-completeness" in found) == trees
+    assert (
+        "without dci: scikit-learn is not installed; pip install 'minigen[metrics]'" in err
+    ) != trees
+    code, out, err = call("evaluate", "run", "--json")
+    assert code == 0 and json.loads(out)["mig"] == found["mig"]
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "message"),
+    [
+        (MODEL, ["--metrics", "reconstruction"], "reconstruction: the model cannot reconstruct"),
+        (MODEL, ["--metrics", "log-likelihood"], "log-likelihood: the model has no likelihood"),
+        (MODEL, ["--metrics", "log-likelyhood"], "did you mean 'log-likelihood'?"),
+        ("encoder", ["--metrics", "disentanglement"], "are not known, as those of `shapes` are"),
+        ("encoder", ["-k", "50"], "-k is of the likelihood: give it with --metrics log-likelihood"),
+        ("encoder", ["--images", "50", "--metrics", "losses"], "--images is of the likelihood"),
+        ("encoder", ["-k", "1", "--metrics", "log-likelihood"], "-k is 1, expected at least 2"),
+    ],
+)
+def test_what_codes_cannot_tell_is_one_line(train, call, model, words, message):
+    train(ENCODER if model == "encoder" else model)
+    code, out, err = call("evaluate", "run", "--json", *words)
+    assert code == 2 and out == "" and message in err
+    assert err.splitlines()[-1].startswith("minigen: ")

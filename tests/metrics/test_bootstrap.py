@@ -5,6 +5,7 @@ import pytest
 
 import minigen as mg
 from minigen.metrics import bootstrap, frechet_distance, precision_recall
+from minigen.metrics.bootstrap import share_interval
 
 RNG = np.random.default_rng(7)
 
@@ -91,3 +92,12 @@ def test_bad_arguments_are_named():
         bootstrap(np.mean, x, rng=mg.Generator(0), resamples=5)
     with pytest.raises(ValueError, match="40 of 40 halves gave no finite number"):
         bootstrap(lambda x: np.nan if len(x) < 5 else 1.0, x, rng=mg.Generator(0), resamples=40)
+
+
+def test_share_intervals_fit_the_ends():
+    none, all_of_them = share_interval(0.0, 50), share_interval(1.0, 50)
+    assert none["low"] == 0 and 0.05 < none["high"] < 0.1
+    assert all_of_them["high"] == 1 and 0.9 < all_of_them["low"] < 0.95
+    # Wilson's interval of 8 of 10, as printed in tables: 0.490 to 0.943
+    assert share_interval(0.8, 10)["low"] == pytest.approx(0.4902, abs=1e-3)
+    assert share_interval(0.8, 10)["high"] == pytest.approx(0.9433, abs=1e-3)

@@ -15,7 +15,7 @@ from minigen.metrics import (
     precision_recall,
     suite,
 )
-from minigen.metrics.suite import IN_FEATURES, METRICS, Misfit, evaluate_samples, share_interval
+from minigen.metrics.suite import IN_FEATURES, METRICS, Misfit, evaluate_samples
 from minigen.random import Generator
 
 COUNT = 60
@@ -277,12 +277,3 @@ def test_progress_names_the_parts_of_the_work():
     for what, calls in seen.items():
         done, total = calls[-1]
         assert done == total, what
-
-
-def test_share_intervals_fit_the_ends():
-    none, all_of_them = share_interval(0.0, 50), share_interval(1.0, 50)
-    assert none["low"] == 0 and 0.05 < none["high"] < 0.1
-    assert all_of_them["high"] == 1 and 0.9 < all_of_them["low"] < 0.95
-    # Wilson's interval of 8 of 10, as printed in tables: 0.490 to 0.943
-    assert share_interval(0.8, 10)["low"] == pytest.approx(0.4902, abs=1e-3)
-    assert share_interval(0.8, 10)["high"] == pytest.approx(0.9433, abs=1e-3)
