@@ -29,8 +29,8 @@ def main(steps: int, out: str) -> None:
         for step, (images, labels) in zip(range(1, steps + 1), batches, strict=False):
             losses = model.step(images, labels, rng)
             if step % 500 == 0 or step == steps:
-                text = "  ".join(f"{name} {value.item():.1f}" for name, value in losses.items())
-                print(f"step {step}: {text}  (nats an image)")
+                text = "  ".join(f"{name} {value.item():.2f}" for name, value in losses.items())
+                print(f"step {step}: {text}  (the first three in nats an image)")
 
     images = test.batch(np.arange(32))[0]
     pairs = np.stack([images, model.reconstruct(images)], 1).reshape(-1, *train.image_shape)

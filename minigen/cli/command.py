@@ -21,6 +21,7 @@ VERBS = {
     "train": "train a model on images, or go on with a run",
     "sample": "make new images with a trained model",
     "evaluate": "measure a trained model on images not trained on",
+    "restore": "denoise, brighten, enlarge or restyle photographs",
     "gradcheck": "check the gradients of every op against finite differences",
     "weights": "import trained networks that measure images",
     "kernels": "compile the CUDA kernels ahead of time",
@@ -132,7 +133,7 @@ def _explained(error: Exception, debug: bool) -> tuple[str, int]:
     if isinstance(error, usage):
         return str(error), 2
     if isinstance(error, MemoryError):
-        return "out of memory; a smaller --batch-size, or -n, needs less", 1
+        return "out of memory; a smaller --batch-size, -n or --tile needs less", 1
     if isinstance(error, (RunError, OSError)):
         return str(error), 1
     more = "" if debug else " (-v shows where)"

@@ -3,7 +3,15 @@
 import argparse
 
 from minigen.cli.output import Output
-from minigen.train.registry import MODELS, TASKS
+from minigen.train.registry import MODELS
+from minigen.train.restorations import TASKS as RESTORATIONS
+
+TASKS = (
+    ("generate", "new images from a trained model: train, then sample"),
+    ("evaluate", "a trained model's samples and losses against images not trained on"),
+    *((each.name, f"restore photos: {each.help} ({', '.join(each.methods)})")
+      for each in RESTORATIONS.values()),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

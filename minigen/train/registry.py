@@ -78,12 +78,44 @@ _ENTRIES = (
         "vae", "vae", "minigen.vae.vae:VAE",
         "variational autoencoder (Kingma & Welling 2013), dense", 20_000,
     ),
+    Entry(
+        "conv-vae", "vae", "minigen.vae.conv_vae:ConvVAE",
+        "variational autoencoder with convolutions", 5000,
+    ),
+    Entry(
+        "beta-vae", "vae", "minigen.vae.beta_vae:BetaVAE",
+        "few units carry, each a factor (Higgins et al. 2017; Burgess et al. 2018)", 5000,
+    ),
+    Entry(
+        "cvae", "vae", "minigen.vae.cvae:CVAE",
+        "images of a class (Kingma et al. 2014; Sohn et al. 2015)", 5000,
+    ),
+    Entry(
+        "iwae", "vae", "minigen.vae.iwae:IWAE",
+        "importance-weighted autoencoder, a tighter bound (Burda et al. 2016)", 10_000,
+    ),
+    Entry(
+        "mmd-vae", "vae", "minigen.vae.mmd_vae:MMDVAE",
+        "InfoVAE with the maximum mean discrepancy (Zhao et al. 2017)", 5000,
+    ),
+    Entry(
+        "style-vae", "vae", "minigen.vae.style_vae:StyleVAE",
+        "content and style apart, to swap them (as Huang & Belongie 2017)", 5000,
+    ),
+    Entry(
+        "vq-vae", "vae", "minigen.vae.vq_vae:VQVAE",
+        "discrete codes and a prior over them (van den Oord et al. 2017), sharp", 4000,
+    ),
+    Entry(
+        "vae-gan", "vae", "minigen.vae.vae_gan:VAEGAN",
+        "a discriminator's features judge reconstructions (Larsen et al. 2016)", 5000,
+    ),
+    Entry(
+        "enhance-vae", "vae", "minigen.vae.enhance_vae:EnhanceVAE",
+        "photographs denoised, brightened, enlarged (conditional VAE, Sohn et al. 2015)", 20_000,
+    ),
 )  # fmt: skip
 MODELS: dict[str, Entry] = {each.name: each for each in _ENTRIES}
-TASKS: tuple[tuple[str, str], ...] = (
-    ("generate", "new images from a trained model: train, then sample"),
-    ("evaluate", "a trained model's samples and losses against images not trained on"),
-)
 
 
 def register(name: str, family: str, target: str, help: str, default_steps: int = 1000) -> None:

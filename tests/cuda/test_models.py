@@ -29,6 +29,20 @@ MODELS = [
     ("biggan", {"channels": 2, "latent": 12}),
     ("vae", {}),
     ("vae", {"likelihood": "gaussian", "sigma": 0.0, "latent": 3}),
+    ("vq-vae", {"channels": 4, "prior_channels": 4, "codes": 4, "conditional": "label"}),
+    ("vq-vae", {"channels": 4, "prior_channels": 4, "codes": 4, "codebook": "loss"}),
+    ("vae", {"binarize": "stochastic", "free_bits": 0.1}),
+    ("vae", {"likelihood": "gaussian-pixels", "capacity": 2.0, "capacity_steps": 3}),
+    ("conv-vae", {"channels": 2, "likelihood": "logistic", "warmup": 3}),
+    ("beta-vae", {"channels": 2}),
+    ("cvae", {"channels": 2}),
+    ("iwae", {"samples": 3}),
+    ("mmd-vae", {"channels": 2}),
+    ("style-vae", {"channels": 2, "sigma": 0.0}),
+    ("vae-gan", {"channels": 4, "discriminator_channels": 4}),
+    ("vae-gan", {"channels": 4, "discriminator_channels": 4, "conditional": "label"}),
+    ("enhance-vae", {"channels": 4, "lr": 1e-4, "degradation": "darken:0-2,noise:5,contrast:0.9"}),
+    ("enhance-vae", {"channels": 4, "lr": 1e-4, "degradation": "downscale:2", "decay_steps": 9}),
 ]
 STEPS = 4
 

@@ -15,6 +15,10 @@ SMALL = {
     "vae": {"batch_size": 4},
     "pggan": {**TINY, "phase_steps": 1},  # stops in the middle of a fade
 }
+PICTURES = (
+    ("codes", "--manifold 3"), ("codes", "--traverse all"),
+    ("codes", "--interpolate --between 0,2"), ("reconstruct", "--reconstruct"), ("swap", "--swap"),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -26,9 +30,13 @@ def test_a_model_goes_on_bit_for_bit(work, name, capsys):
     fit(name, data="digits.npz", steps=2, out="half", options=options, sample_every=9)
     resume("half", steps=4)
     assert same_state(work / "whole", work / "half")
-    images = load_run("half").model.sample(3, Generator(0))
+    model = load_run("half").model
+    images = model.sample(3, Generator(0))
     assert images.shape == (3, 1, 28, 28) and images.dtype == np.float32
     assert images.min() >= 0 and images.max() <= 1
     assert main(["sample", "half", "--interpolate", "-n", "4", "--rows", "1"]) == 0
+    for method, words in PICTURES:
+        if hasattr(model, method) and (method != "codes" or hasattr(model.options, "latent")):
+            assert main(["sample", "half", *words.split()]) == 0
     assert main(["evaluate", "half"]) == 0
     assert (work / "half" / "evaluation.json").exists()
