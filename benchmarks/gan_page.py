@@ -2,14 +2,14 @@
 
 import io
 
-from PIL import Image, ImageDraw, ImageFont
+import models_page
+from models_page import distance, shown, table
+from models_table import REAL
 
 from minigen import files
-from minigen.train.samples import grid, save_bytes
+from minigen.train.samples import save_bytes
 
 ACROSS = 3  # grids beside each other in the picture of all
-MARGIN, HEAD = 14, 24  # pixels around a grid, and above it for its name
-REAL = "held-out"
 METRICS = (  # (column, name in the JSON)
     ("kernel distance", "kernel-distance-lenet"),
     ("precision", "precision"),
@@ -28,7 +28,7 @@ def write(document, folder):
     files.write_text_atomic(folder / "gan_table.md", text)
     pictures = folder / "gan_table"
     grids = {name: pictures / f"{name}.png" for name in [*document["models"], REAL]}
-    save_bytes(folder / "gan_table.png", overview({k: p for k, p in grids.items() if p.exists()}))
+    save_bytes(folder / "gan_table.png", models_page.overview(grids, ACROSS))
     for row in document["models"].values():
         if "truncation" in row:
             save_bytes(pictures / "truncation.png", chart(row["truncation"]))
@@ -61,46 +61,27 @@ def markdown(document):
         "![Samples of each model](gan_table.png)",
         "Nothing is chosen: the first images of a fixed seed. Where a model knows classes, each "
         "column has one.",
-        "```\n" + "\n".join(row["command"] for row in models.values()) + "\n```",
+        models_page.commands(models),
+        *models_page.alarms(models),
     ]
     for name, row in models.items():
-        if row["alarms"]:
-            said = ", ".join(f"{each['name']} (step {each['step']})" for each in row["alarms"])
-            parts.append(f"Alarms of `{name}`: {said}.")
         if "truncation" in row:
             parts += truncation(name, row["truncation"])
     return "\n\n".join(parts) + "\n"
 
 
-def table(head, rows):
-    """A table of texts in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _cells(name, row):
-    metrics, idle = row["metrics"], row.get("idle")
-    numbers = [row["command"].split("--steps ")[1].split()[0]]
-    numbers += [f"{idle['minutes']:.1f}" if idle else "-", f"{row['cpu_minutes']:.1f}"]
-    rest = [_shown(metrics.get(key)) for _, key in METRICS]
-    return [f"`{name}`", *numbers, _distance(metrics["frechet-lenet"]), *rest,
-            str(len(row["alarms"]) or "-")]  # fmt: skip
+    metrics = row["metrics"]
+    rest = [shown(metrics.get(key)) for _, key in METRICS]
+    return [f"`{name}`", models_page.steps(row), *models_page.minutes(row),
+            distance(metrics["frechet-lenet"]), *rest, str(len(row["alarms"]) or "-")]  # fmt: skip
 
 
 def _of_real(row):
     """The cells of real images: the metrics that have such a yardstick."""
     metrics = row["metrics"]
-    rest = [_shown(metrics.get(f"{key}-of-real")) for _, key in METRICS]
-    distance = _distance(metrics["frechet-lenet-of-real"])
-    return ["real images", "-", "-", "-", distance, *rest, "-"]
-
-
-def _distance(interval):
-    return "{value:.2f} ({low:.2f} to {high:.2f})".format_map(interval)
-
-
-def _shown(interval):
-    return f"{interval['value']:.3f}" if interval else "-"
+    rest = [shown(metrics.get(f"{key}-of-real")) for _, key in METRICS]
+    return ["real images", "-", "-", "-", distance(metrics["frechet-lenet-of-real"]), *rest, "-"]
 
 
 def truncation(name, points):
@@ -117,29 +98,6 @@ def truncation(name, points):
         table(["limit", *TRUNCATION], rows),
         "![Truncation](gan_table/truncation.png)",
     ]
-
-
-# ----------------------------------------------------------------------------------- the pictures
-
-
-def draw(images, columns, path):
-    """A grid of images (n, C, H, W) in [0, 1] as a small PNG."""
-    save_bytes(path, _png(Image.fromarray(grid(images, columns))))
-
-
-def overview(grids):
-    """The bytes of a PNG of all grids, {name: path}, with their names."""
-    pictures = {name: Image.open(path).convert("L") for name, path in grids.items()}
-    width = max(picture.width for picture in pictures.values()) + MARGIN
-    height = max(picture.height for picture in pictures.values()) + MARGIN + HEAD
-    down = -(-len(pictures) // ACROSS)
-    sheet = Image.new("L", (ACROSS * width + MARGIN, down * height + MARGIN), 255)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for i, (name, picture) in enumerate(pictures.items()):
-        x, y = MARGIN + i % ACROSS * width, MARGIN + i // ACROSS * height
-        pen.text((x, y), name, fill=0, font=font)
-        sheet.paste(picture, (x, y + HEAD))
-    return _png(sheet)
 
 
 def chart(points):
@@ -162,10 +120,4 @@ def chart(points):
         axes.spines[["top", "right"]].set_visible(False)
     stream = io.BytesIO()
     figure.savefig(stream, dpi=110)
-    return stream.getvalue()
-
-
-def _png(picture):
-    stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True)
     return stream.getvalue()

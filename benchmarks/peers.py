@@ -194,9 +194,9 @@ class Average:
 class VAEStep(Step):
     """The negative evidence lower bound with the Bernoulli likelihood, a mean over images."""
 
-    def __init__(self, encoder, decoder, lr, how, flat=False):
+    def __init__(self, encoder, decoder, lr, how):
         super().__init__(how)
-        self.encoder, self.decoder, self.flat = encoder, decoder, flat
+        self.encoder, self.decoder = encoder, decoder
         self.optimizer = self.adam(nn.ModuleList([encoder, decoder]).parameters(), lr)
         self.loss = self.compiled(self._loss)
 
@@ -208,8 +208,7 @@ class VAEStep(Step):
         return (nll + kl) / len(x)
 
     def step(self, images, noise):
-        x = images.flatten(1) if self.flat else self.image(images)
-        loss = self.loss(x, noise)
+        loss = self.loss(self.image(images), noise)
         self.update(self.optimizer, loss)
         return (loss.detach(),)
 

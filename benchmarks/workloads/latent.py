@@ -36,7 +36,7 @@ class DenseVAE(Workload):
         from twins import to_torch
 
         encoder, decoder = (to_torch(m, how) for m in (self.model.encoder, self.model.decoder))
-        return VAEStep(encoder, decoder, self.model.options.lr, how, flat=True)
+        return VAEStep(encoder, decoder, self.model.options.lr, how)
 
 
 class ConvVAE(Workload):

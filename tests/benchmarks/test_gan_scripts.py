@@ -1,33 +1,22 @@
 """benchmarks/gan_parity.py and gan_table.py, without PyTorch, on tiny networks and few images."""
 
-import contextlib
-import importlib
-import io
 import json
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from minigen import cli, kernels
+from minigen import kernels
 from minigen.train.config import make_config
 from minigen.train.registry import MODELS
+from tests.benchmarks.conftest import FOLDER
 
-FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 TINY = {"steps": 2, "batch_size": 8, "channels": 2}
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """A module of the benchmarks by its name."""
-    monkeypatch.syspath_prepend(FOLDER)
-    return importlib.import_module
 
 
 @pytest.fixture
@@ -176,24 +165,13 @@ def test_every_gan_has_a_row_that_its_options_accept(load):
 
 
 @pytest.fixture
-def tiny_table(load, monkeypatch, tmp_path):
-    """gan_table with one small model, the command in this process, and what it is called with."""
+def tiny_table(load, monkeypatch, tiny_run):
+    """gan_table with one small model, and what it is called with."""
     table = load("gan_table")
-
-    def call(*words):
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            assert cli.main([str(word) for word in words]) == 0
-        return out.getvalue()
-
-    monkeypatch.setattr(table, "run_minigen", call)
-    monkeypatch.setattr(table, "data_name", lambda: "fashion-mnist")
     monkeypatch.setattr(table, "TRUNCATED", "cgan")
     monkeypatch.setattr(table, "TRUNCATIONS", (0.5, None))
     monkeypatch.setitem(table.ROWS, "cgan", table.Row(3, "batch_size=4 channels=2"))
-    args = SimpleNamespace(samples=60, steps=None, threads=1, runs=tmp_path / "runs",
-                           results=tmp_path / "results")  # fmt: skip
-    return table, args
+    return table, tiny_run
 
 
 def test_a_model_is_trained_measured_and_drawn(tiny_table, load):
@@ -208,7 +186,7 @@ def test_a_model_is_trained_measured_and_drawn(tiny_table, load):
     assert row["images_seen"] == 12 and row["minutes"] > 0 and row["alarms"] == []
     assert [point["truncation"] for point in row["truncation"]] == [0.5, None]
     assert row["truncation"][0]["frechet"] != row["truncation"][1]["frechet"]
-    for name in ("cgan", load("gan_page").REAL):
+    for name in ("cgan", load("models_table").REAL):
         with Image.open(args.results / "gan_table" / f"{name}.png") as picture:
             assert picture.size == (298, 178)
     used = json.loads(next(args.runs.glob("cgan-*.json")).read_text())
@@ -222,22 +200,22 @@ def test_a_fiftieth_of_a_training_is_timed(tiny_table, monkeypatch):
     args.results.mkdir()
     path = args.results / "gan_table.json"
     path.write_text(json.dumps({"models": {"cgan": {"command": "minigen train"}}}))
-    seconds = table.step_seconds
+    seconds = table.TABLE.step_seconds
 
     def step_seconds(*words):
         path.write_text(json.dumps({"models": {"gan": {}, "cgan": {"command": "new"}}}))
         return seconds(*words)
 
-    monkeypatch.setattr(table, "step_seconds", step_seconds)
-    table.time_all(args)
+    monkeypatch.setattr(table.TABLE, "step_seconds", step_seconds)
+    table.TABLE.time_all(args)
     models = json.loads(path.read_text())["models"]
     idle = models["cgan"].pop("idle")
     assert idle["minutes"] == pytest.approx(idle["ms_a_step"] * 300 / 60_000) and idle["minutes"]
     assert models == {"gan": {}, "cgan": {"command": "new"}}  # written by others meanwhile
 
 
-def test_what_the_doctor_said_is_found(tiny_table, load, tmp_path):
-    table, _ = tiny_table
+def test_what_the_doctor_said_is_found(load):
+    table = load("models_table")
     finding = {"step": 2, "name": "collapse", "text": "all alike"}
     records = [{"step": 1}, {"step": 2, "findings": [finding]}]
     assert table.alarms(SimpleNamespace(read_metrics=lambda: records)) == [finding]
@@ -268,7 +246,7 @@ def _document():
 
 def test_page_is_made_from_the_json_alone(load, tmp_path):
     page = load("gan_page")
-    page.draw(np.zeros((20, 1, 28, 28)), 10, tmp_path / "gan_table" / "dcgan.png")
+    load("models_page").draw(np.zeros((20, 1, 28, 28)), 10, tmp_path / "gan_table" / "dcgan.png")
     text = page.write(_document(), tmp_path)
     assert (tmp_path / "gan_table.md").read_text() == text
     lines = text.splitlines()
@@ -296,15 +274,15 @@ def test_models_of_the_same_command_are_left_as_they_are(load, monkeypatch, tmp_
         done.append(model)
         (tmp_path / "gan_table").mkdir(exist_ok=True)
         (tmp_path / "gan_table" / f"{model}.png").touch()
-        return {"command": table.command(model, args), "samples": 10, "minutes": 1.0,
+        return {"command": table.TABLE.command(model, args), "samples": 10, "minutes": 1.0,
                 "metrics": _metrics(5.0)}  # fmt: skip
 
-    monkeypatch.setattr(table.measure, "fresh", fresh)
-    table._train_all(args)
-    table._train_all(args)
+    monkeypatch.setattr(load("measure"), "fresh", fresh)
+    table.TABLE.train_all(args)
+    table.TABLE.train_all(args)
     assert done == ["dcgan", "cgan"]
     args.steps = 6
-    table._train_all(args)
+    table.TABLE.train_all(args)
     assert done == ["dcgan", "cgan"] * 2
     kept = json.loads((tmp_path / "gan_table.json").read_text())
     assert list(kept["models"]) == ["dcgan", "cgan"]
@@ -320,7 +298,7 @@ def test_rows_that_others_write_meanwhile_are_kept(load, monkeypatch, tmp_path):
         path.write_text(json.dumps({"models": {"dcgan": {"by": "another"}}}))
         return {"minutes": 1.0, "metrics": _metrics(5.0)}
 
-    monkeypatch.setattr(table.measure, "fresh", fresh)
-    table._train_all(args)
+    monkeypatch.setattr(load("measure"), "fresh", fresh)
+    table.TABLE.train_all(args)
     models = json.loads(path.read_text())["models"]
     assert list(models) == ["dcgan", "cgan"] and models["dcgan"] == {"by": "another"}
