@@ -118,7 +118,7 @@ class GAN(Generative):
         """One update of the generator on real images (critic_steps * batch_size, C, H, W) in [-1,
         1]; the losses, and the penalty before its weight.
         """
-        real, labels = mg.asarray(images), self._known(labels)
+        real, labels = mg.asarray(images), self.known(labels)
         size = self._batch_of(len(real))
         for last in range(size, len(real) + 1, size):
             batch = real[last - size : last]
@@ -191,17 +191,6 @@ class GAN(Generative):
             )
         return size
 
-    def _known(self, labels: Any) -> Any:
-        """The labels where they are asked for; ValueError where the data has none."""
-        if self.options.conditional == "none":
-            return None
-        if labels is None:
-            raise ValueError(
-                f"conditional={self.options.conditional}: the images have no labels;"
-                " give data with classes, or --set conditional=none"
-            )
-        return mg.asarray(labels)
-
     def _weight(self, regularizer: Penalty | WeightClipping) -> float:
         given = self.options.regularizer_weight
         return regularizer.weight if given is None else given
@@ -218,7 +207,7 @@ class GAN(Generative):
         with self.evaluating(self.ema):
             for images, labels in batches:
                 n = len(images) // m * m
-                kinds = self._known(labels)
+                kinds = self.known(labels)
                 kinds = None if kinds is None else kinds[:n]
                 real = self.score(mg.asarray(images)[:n], kinds)
                 fake = self.score(self.generate(self.noise(n, rng), kinds), kinds)

@@ -3,6 +3,7 @@ looking changes nothing, and that the remedies it proposes can be followed.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -23,6 +24,8 @@ from minigen.nn.doctor import Doctor
 from minigen.train import fit, resume
 from minigen.train.config import make_config
 from minigen.train.registry import MODELS, model_class
+from tests import doctors
+from tests.doctors import patient
 
 GAN_NAMES = [name for name, entry in MODELS.items() if entry.family == "gan"]
 FLOWING = {
@@ -30,6 +33,7 @@ FLOWING = {
     "certainty": 1.1, "discriminator_gradient": 20.0, "generator_gradient": 8.0,
     "diversity": 0.9, "nearest": 0.95,
 }  # fmt: skip
+told = functools.partial(doctors.told, FLOWING)
 
 # Signs of runs of dcgan, channels 32, batches of 64: balance, certainty, diversity at 20, 40, ...
 FORCED = (
@@ -97,22 +101,6 @@ def tiny(name, **options):
     images = np.random.default_rng(0).uniform(-1, 1, (model.images_per_step, *shape))
     labels = np.arange(len(images)) // 2 % 10
     return model, images.astype(np.float32), labels
-
-
-def patient(name="dcgan", **options):
-    """A doctor of a model that there is no need to build."""
-    cls = model_class(name)
-    stand_in = object.__new__(cls)
-    stand_in.options = cls.Options(**options)
-    return cls.doctor(stand_in)
-
-
-def told(doctor, histories, start=1, every=50):
-    """(step, name) of what is found, of changes to signs of a run that goes well."""
-    found = []
-    for i, changes in enumerate(histories, start):
-        found += [(i * every, f.name) for f in doctor.conclude(i * every, {**FLOWING, **changes})]
-    return found
 
 
 def recorded(rows):
@@ -210,7 +198,7 @@ def test_the_norm_is_of_all_gradients():
 
 
 def test_it_looks_often_at_first():
-    doctor = patient()
+    doctor = patient("dcgan")
     assert [s for s in range(1, 401) if doctor.due(s)] == [*range(20, 201, 20), 250, 300, 350, 400]
 
 
@@ -219,12 +207,12 @@ def test_it_looks_often_at_first():
 
 @pytest.mark.parametrize("rows", FORCED)
 def test_recorded_collapses_are_named_within_200_steps(rows):
-    found = told(patient(discriminator_lr=0.02), recorded(rows), every=20)
+    found = told(patient("dcgan", discriminator_lr=0.02), recorded(rows), every=20)
     assert found[0] == (60, "discriminator saturated")
 
 
 def test_a_recorded_healthy_run_raises_no_alarm():
-    assert told(patient(), recorded(HEALTHY)) == []
+    assert told(patient("dcgan"), recorded(HEALTHY)) == []
 
 
 def test_a_recorded_run_of_one_image_a_class_is_named():
@@ -275,13 +263,14 @@ def test_every_rule_is_provoked_below():
 @pytest.mark.parametrize("name", PROVOKED)
 def test_every_finding_can_be_provoked_and_needs_to_last(name):
     history = PROVOKED[name]
-    assert told(patient(), history) == [(50 * len(history), name)]
+    assert told(patient("dcgan"), history) == [(50 * len(history), name)]
     if name != "divergence":
-        assert told(patient(), [*history[:-1], {}, {}]) == []
+        assert told(patient("dcgan"), [*history[:-1], {}, {}]) == []
 
 
 def test_a_flat_loss_is_a_vanishing_gradient():
-    found = told(patient(loss="minimax"), [{"slope": 1e-3, "diversity": 0.2, "certainty": 2.0}] * 4)
+    flat = {"slope": 1e-3, "diversity": 0.2, "certainty": 2.0}
+    found = told(patient("dcgan", loss="minimax"), [flat] * 4)
     assert found == [(200, "vanishing generator gradient")]
 
 
@@ -292,34 +281,35 @@ def test_no_gradient_at_all_is_a_vanishing_one_from_the_start():
 
 def test_images_that_were_never_varied_have_not_lost_it():
     slow = [{"diversity": 0.1 * 1.03**i, "nearest": 0.1} for i in range(60)]
-    assert told(patient(), slow) == []
+    assert told(patient("dcgan"), slow) == []
 
 
 def test_images_that_never_become_varied_are_named_long_after_the_beginning():
-    found = told(patient(), [{"diversity": 0.2}] * 60)
+    found = told(patient("dcgan"), [{"diversity": 0.2}] * 60)
     assert found == [(50 * 42, "mode collapse")]
-    assert told(patient(), [{"diversity": 0.2}] * 41) == []
-    assert told(patient(), [{"diversity": 0.5}] * 60) == []
+    assert told(patient("dcgan"), [{"diversity": 0.2}] * 41) == []
+    assert told(patient("dcgan"), [{"diversity": 0.5}] * 60) == []
 
 
 def test_noise_before_the_first_images_is_no_variety_to_lose():
     noise = [{"diversity": 1.4, "nearest": 2.0}] * 4
-    assert told(patient(), [*noise, *[{"diversity": 0.3, "nearest": 0.3}] * 6]) == []
+    assert told(patient("dcgan"), [*noise, *[{"diversity": 0.3, "nearest": 0.3}] * 6]) == []
 
 
 def test_a_sure_discriminator_is_no_alarm_where_images_vary():
-    assert told(patient(), [{"certainty": 9.0, "balance": 1e-4, "separation": 1.0}] * 20) == []
+    sure = {"certainty": 9.0, "balance": 1e-4, "separation": 1.0}
+    assert told(patient("dcgan"), [sure] * 20) == []
 
 
 def test_a_finding_is_told_once_and_again_when_it_comes_back():
     ill = [{"nearest": 0.2}]
-    found = told(patient(), [*WELL, *ill * 10, {}, *ill * 10, *[{}] * 6, *ill * 3])
+    found = told(patient("dcgan"), [*WELL, *ill * 10, {}, *ill * 10, *[{}] * 6, *ill * 3])
     assert [name for _, name in found] == ["repeated images"] * 2
     assert found[1][0] == 50 * (14 + 10 + 1 + 10 + 6 + 3)
 
 
 def test_healthy_means_not_even_suspected():
-    doctor = patient()
+    doctor = patient("dcgan")
     told(doctor, WELL)
     assert doctor.healthy
     told(doctor, [{"diversity": 0.2}], 15)
@@ -333,7 +323,7 @@ def test_healthy_means_not_even_suspected():
 
 def test_state_goes_on_where_it_was_taken():
     histories = [{}, *WELL, *[{"diversity": 0.2}] * 2, {"diversity": 0.2}, {"nearest": 0.1}]
-    whole, half, other = patient(), patient(), patient()
+    whole, half, other = patient("dcgan"), patient("dcgan"), patient("dcgan")
     expected = told(whole, histories)
     first = told(half, histories[:16])
     other.load_state_dict(half.state_dict())
@@ -342,7 +332,7 @@ def test_state_goes_on_where_it_was_taken():
 
 
 def test_the_history_stays_short():
-    doctor = patient()
+    doctor = patient("dcgan")
     told(doctor, [{}] * 100)
     assert len(doctor.state_dict()["last"]) == 40
 
@@ -414,7 +404,7 @@ def test_treatment_slows_who_runs_away():
 
 
 def test_no_state_of_a_sure_discriminator_is_good():
-    doctor = patient()
+    doctor = patient("dcgan")
     assert told(doctor, [{"certainty": 6.0, "diversity": 0.2}]) == [] and not doctor.healthy
     assert told(doctor, [{"balance": 2.0, "diversity": 0.2}]) == [] and not doctor.healthy
     assert told(doctor, [{"certainty": 6.0, "balance": 2.0}]) == [] and doctor.healthy

@@ -3,6 +3,7 @@ it names forced collapses and is silent in health, and that its remedies can be 
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -16,6 +17,8 @@ from minigen.train.config import make_config
 from minigen.train.registry import MODELS, model_class
 from minigen.vae.doctor import LEVEL, OF_CODEBOOKS, RULES, explained
 from minigen.vae.vae import VAE
+from tests import doctors
+from tests.doctors import patient
 
 WITH_CODES = [
     name for name, entry in MODELS.items()
@@ -25,6 +28,7 @@ FLOWING = {
     "active_units": 9.0, "nats": 5.0, "explained": 0.5, "least_log_variance": -3.0,
     "most_log_variance": 0.1, "sigma": 0.1, "in_use": 0.5,
 }  # fmt: skip
+told = functools.partial(doctors.told, FLOWING)
 
 # Signs at 20, 40 ... 200, 250 ... of the first steps of runs on Fashion-MNIST: nats, active units
 # of 10, and the share explained. Of `beta-vae`, channels 8, batches of 16:
@@ -68,22 +72,6 @@ def tiny(name="vae", **options):
     made = cls.Options(**{k: v for k, v in sizes.items() if k in names})
     images = np.random.default_rng(0).uniform(0, 1, (4, 1, 28, 28)).astype(np.float32)
     return cls(made, (1, 28, 28), rng=mg.Generator(0)), images, np.arange(4)
-
-
-def patient(name="vae", **options):
-    """A doctor of a model that there is no need to build."""
-    cls = model_class(name)
-    stand_in = object.__new__(cls)
-    stand_in.options = cls.Options(**options)
-    return cls.doctor(stand_in)
-
-
-def told(doctor, histories, start=1, every=50):
-    """(step, name) of what is found, of changes to signs of a run that goes well."""
-    found = []
-    for i, changes in enumerate(histories, start):
-        found += [(i * every, f.name) for f in doctor.conclude(i * every, {**FLOWING, **changes})]
-    return found
 
 
 def recorded(rows):
@@ -180,11 +168,11 @@ def test_sigma_is_a_sign_where_it_is_learnt():
 
 @pytest.mark.parametrize("rows", [HEALTHY, LATE, SLOW], ids=["beta-vae", "mmd-vae", "slow"])
 def test_recorded_healthy_runs_raise_no_alarm(rows):
-    assert told(patient(), recorded(rows), every=20) == []
+    assert told(patient("vae"), recorded(rows), every=20) == []
 
 
 def test_a_recorded_collapse_is_named_after_200_steps():
-    assert told(patient(), recorded(COLLAPSED), every=20) == [(200, "posterior collapse")]
+    assert told(patient("vae"), recorded(COLLAPSED), every=20) == [(200, "posterior collapse")]
 
 
 WELL = [{}] * 14
@@ -213,29 +201,30 @@ def test_every_finding_can_be_provoked_and_needs_to_last(name):
 
 
 def test_a_variance_too_large_is_out_of_range_too():
-    assert told(patient(), [{"most_log_variance": 11.0}] * 3) == [(150, "variance out of range")]
+    found = told(patient("vae"), [{"most_log_variance": 11.0}] * 3)
+    assert found == [(150, "variance out of range")]
 
 
 def test_some_units_without_use_are_no_illness():
-    assert told(patient(latent=50), [{"active_units": 1.0, "nats": 1.0}] * 40) == []
+    assert told(patient("vae", latent=50), [{"active_units": 1.0, "nats": 1.0}] * 40) == []
 
 
 def test_free_nats_that_tell_nothing_are_a_collapse():
     free = {"active_units": 0.0, "nats": 5.0, "explained": 0.0}
-    assert told(patient(free_bits=0.5), [free] * 12) == [(500, "posterior collapse")]
+    assert told(patient("vae", free_bits=0.5), [free] * 12) == [(500, "posterior collapse")]
 
 
 def test_the_weight_and_the_capacity_are_given_time_to_rise():
     rows = [UNUSED] * 30
-    assert told(patient(warmup=1000), rows) == [(1050, "posterior collapse")]
-    assert told(patient(warmup=2000), rows) == []
-    rising = patient(capacity=10.0, capacity_steps=12_000)
+    assert told(patient("vae", warmup=1000), rows) == [(1050, "posterior collapse")]
+    assert told(patient("vae", warmup=2000), rows) == []
+    rising = patient("vae", capacity=10.0, capacity_steps=12_000)
     assert told(rising, rows) == [(1200, "posterior collapse")]  # at a capacity of 1 nat
-    assert told(patient(capacity=10.0), rows) == [(500, "posterior collapse")]
+    assert told(patient("vae", capacity=10.0), rows) == [(500, "posterior collapse")]
 
 
 def test_a_run_that_is_suspected_of_collapse_is_no_good_state():
-    doctor = patient()
+    doctor = patient("vae")
     told(doctor, WELL)
     assert doctor.healthy
     told(doctor, [UNUSED], 15)
